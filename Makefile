@@ -1,0 +1,38 @@
+# Everything needs only git, make and Python 3.11 or later; the rest is installed into .venv, pinned and hash-checked.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+# A second line of `#` would be printed as well: one comment line per target, behind `##`.
+.PHONY: help new test lint format lock clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+new: .venv/requirements ## DEST=../my-app: put the stack into a repo (ARGS="-d alias_ip=..." for more of copier's flags)
+	@test -n "$$DEST" || { echo 'Say where: make new DEST=../my-app' >&2; exit 2; }
+	@.venv/bin/copier copy --trust --vcs-ref HEAD $$(test -t 0 || echo --defaults) $(ARGS) "$$(pwd)" "$$DEST"
+
+test: .venv/requirements-test ## run every test that this machine can run (ARGS="-k routes"; NO_SKIPS=1: a skip is a failure)
+	@.venv/bin/pytest -n auto --dist loadgroup $(if $(NO_SKIPS),--no-skips) $(ARGS)
+
+lint: .venv/requirements-test ## check the style of everything
+	@.venv/bin/ruff check && .venv/bin/ruff format --check
+	@.venv/bin/shellcheck -x $$(sh tests/scripts) && .venv/bin/shfmt -d $$(sh tests/scripts)
+
+format: .venv/requirements-test ## format everything
+	@.venv/bin/ruff check --fix && .venv/bin/ruff format && .venv/bin/shfmt -w $$(sh tests/scripts)
+
+lock: .venv/requirements-test ## pin the newest dependencies, with hashes
+	@for group in '' -test; do .venv/bin/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url pyproject.toml $${group:+--group test} -o requirements$$group.txt; done
+
+clean: ## remove .venv and caches
+	rm -rf .venv .pytest_cache .ruff_cache
+
+# One stamp per set of dependencies: `make new` does not wait for what only tests need.
+.venv/%: %.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Python 3.11 or later is needed. Say where it is: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@test -x .venv/bin/pip || $(PYTHON) -m venv .venv || \
+		{ rm -rf .venv; echo 'python3 -m venv failed (see above). On Debian: apt-get install python3-venv' >&2; exit 1; }
+	@.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@

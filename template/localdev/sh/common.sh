@@ -1,0 +1,277 @@
+# shellcheck shell=sh disable=SC2034,SC2154 # host-alias and its parts share their variables
+# What host-alias does the same way on every system: messages, host-alias.conf, comparing daemons, one sudo.
+# Functions that run before every start of the containers start no process: they use the shell's own words only.
+
+newline='
+'
+
+# step TEXT: tells the person at the terminal what happens
+step() {
+	printf 'host-alias: %s\n' "$1" >&2
+}
+
+# die CODE TEXT: says in one line what was wrong and what to do, then exits with CODE
+die() {
+	if [ -t 2 ] && [ -z "${NO_COLOR:-}" ] && [ "${TERM:-dumb}" != dumb ]; then
+		printf '\033[31mhost-alias: %s\033[0m\n' "$2" >&2
+	else
+		printf 'host-alias: %s\n' "$2" >&2
+	fi
+	exit "$1"
+}
+
+# read_conf FILE: sets label and ip, or exits 2. FILE is data: it is never sourced, and its bytes are never printed
+read_conf() {
+	conf=$1 label='' ip='' seen=' ' number=0
+	[ -f "$conf" ] && [ -r "$conf" ] || die 2 "$conf is missing or unreadable. Restore it from git"
+	while IFS= read -r line || [ -n "$line" ]; do
+		number=$((number + 1))
+		case $line in
+		'' | '#'*) continue ;;
+		label=* | ip=* | domain=* | web_port=*) ;;
+		*=*) bad_conf "unknown key. Known: label, ip, domain, web_port" ;;
+		*) bad_conf "not a line of the form key=value" ;;
+		esac
+		key=${line%%=*}
+		value=${line#*=}
+		case $seen in *" $key "*) bad_conf "$key is set twice. Keep one" ;; esac
+		seen="$seen$key "
+		case $key in
+		label)
+			is_label "$value" || bad_conf "label must be reverse-DNS, e.g. local.host-alias.10.254.254.254"
+			label=$value
+			;;
+		ip)
+			is_alias_address "$value" || bad_conf "ip must be an address for an alias, e.g. 10.254.254.254"
+			ip=$value
+			;;
+		esac
+	done <"$conf"
+	[ -n "$label" ] || bad_conf "the line label=... is missing"
+	[ -n "$ip" ] || bad_conf "the line ip=... is missing"
+}
+
+# bad_conf REASON: exits 2, naming the file and the line that read_conf is at
+bad_conf() {
+	die 2 "$conf:$number: $1"
+}
+
+# is_label TEXT: is TEXT safe as a launchd label, a systemd unit name and a file name?
+is_label() {
+	case $1 in
+	[!A-Za-z]* | *[!A-Za-z0-9._-]* | *..* | *.-* | *. | [Cc][Oo][Mm].[Aa][Pp][Pp][Ll][Ee].*) return 1 ;;
+	?*.?*) [ "${#1}" -le 100 ] ;;
+	*) return 1 ;;
+	esac
+}
+
+# is_alias_address TEXT: is TEXT four numbers 0-255 that can be an alias? 127.0.0.1 never: `down` would remove it
+is_alias_address() {
+	case $1 in
+	*[!0-9.]* | .* | *. | *..* | *.*.*.*.*) return 1 ;;
+	0.* | 127.* | 22[4-9].* | 2[345][0-9].* | *.0 | *.255) return 1 ;;
+	*.*.*.*) ;;
+	*) return 1 ;;
+	esac
+	rest=$1.
+	while [ -n "$rest" ]; do
+		octet=${rest%%.*}
+		rest=${rest#*.}
+		case $octet in 0?* | ????*) return 1 ;; esac
+		[ "$octet" -le 255 ] || return 1
+	done
+}
+
+# contents FILE: sets text to what FILE holds
+contents() {
+	text=''
+	while IFS= read -r line || [ -n "$line" ]; do
+		text=$text$line$newline
+	done <"$1"
+}
+
+# claimed_addresses TEXT: sets claimed to the addresses that the plist or unit TEXT adds to an interface
+claimed_addresses() {
+	claimed='' adds=no
+	set -f
+	IFS=" 	$newline<>\"'=/"
+	for word in $1; do
+		case $word in
+		alias | add | replace) adds=yes ;;
+		*[!0-9.]*) ;;
+		255.255.255.255) ;;
+		*.*.*.*) [ "$adds" = no ] || claimed="$claimed $word" ;;
+		esac
+	done
+	unset IFS
+	set +f
+}
+
+# format_of TEXT: sets format to the version that the plist or unit TEXT carries, 0 for one that carries none
+format_of() {
+	format=0
+	case $1 in *'host-alias format '[0-9]*) ;; *) return 0 ;; esac
+	format=${1#*host-alias format }
+	format=${format%%[!0-9]*}
+}
+
+# look: sets address to present or missing, daemon to ready, unsupported, missing, older, off or conflict
+look() {
+	address=missing
+	! os_address_present || address=present
+	daemon=unsupported
+	os_can_persist || return 0
+
+	[ -r "$ours" ] || die 2 "$ours is missing or unreadable. Restore it from git"
+	contents "$ours"
+	wanted=$text
+	case $wanted in *"${newline}END_OF_FILE$newline"*) die 2 "$ours has a line END_OF_FILE. Restore it from git" ;; esac
+	claimed_addresses "$wanted"
+	case "$claimed " in
+	" $ip ") ;;
+	*) die 2 "$ours adds${claimed:- nothing}, host-alias.conf says $ip. Change answers with: make dev-update" ;;
+	esac
+
+	daemon=missing
+	if [ ! -e "$installed" ] && [ ! -L "$installed" ]; then
+		return 0
+	fi
+	daemon=conflict claimed=''
+	[ -r "$installed" ] || return 0
+	contents "$installed"
+	claimed_addresses "$text"
+	case "$claimed " in *" $ip "*) ;; *) return 0 ;; esac
+
+	# A newer format comes from another project of this machine whose template is newer: it is as good as ours.
+	format_of "$wanted"
+	wanted_format=$format
+	format_of "$text"
+	daemon=older
+	if [ "$text" = "$wanted" ] || [ "$format" -gt "$wanted_format" ]; then
+		# launchd ignores a symbolic link at boot.
+		[ -L "$installed" ] || daemon=ready
+	fi
+	[ "$daemon" = older ] || os_daemon_on || daemon=off
+}
+
+# satisfied: is there nothing left to do, as far as this system can keep an address?
+satisfied() {
+	[ "$address" = present ] || return 1
+	case $daemon in ready | unsupported) return 0 ;; *) return 1 ;; esac
+}
+
+# reason: prints why `up` has something to do
+reason() {
+	if [ "$address" = missing ]; then
+		printf '%s is not on %s' "$ip" "$loopback"
+		case $daemon in missing) printf ' and nothing adds it at boot' ;; esac
+	else
+		printf '%s is on %s, but its daemon %s is %s' "$ip" "$loopback" "$installed" "$(describe_daemon)"
+	fi
+}
+
+# describe_daemon: prints the daemon's state in words
+describe_daemon() {
+	case $daemon in
+	ready) printf 'installed' ;;
+	unsupported) printf 'not possible here: %s' "$(os_why_not_persistent)" ;;
+	missing) printf 'missing' ;;
+	older) printf 'out of date' ;;
+	off) printf 'installed, but not loaded' ;;
+	conflict) printf 'in conflict: it adds%s' "${claimed:- no address that can be read}" ;;
+	esac
+}
+
+# persistence: prints whether the address comes back after a reboot
+persistence() {
+	if [ "$daemon" = unsupported ]; then
+		printf '. It will not survive a reboot: %s' "$(os_why_not_persistent)"
+	else
+		printf ', now and after every reboot'
+	fi
+}
+
+# refuse_conflicts: exits 1 when the label or the address belongs to something else
+refuse_conflicts() {
+	[ "$daemon" != conflict ] ||
+		die 1 "$installed adds${claimed:- no address that can be read}, not $ip. Give one of the two another label"
+	elsewhere=''
+	[ "$address" = present ] || elsewhere=$(os_address_elsewhere)
+	[ -z "$elsewhere" ] || die 1 "$ip already belongs to $elsewhere. Choose another address: make dev-update"
+}
+
+# warn_of_neighbours: names other daemons for the address, and a route that already leads to it
+warn_of_neighbours() {
+	for claimant in $(other_claimants); do
+		step "$claimant claims $ip too; both may stay. To remove it, see localdev/README.md."
+	done
+	route=''
+	[ "$address" = present ] || route=$(os_route_covering)
+	[ -z "$route" ] || step "warning: $route routes $ip elsewhere (a VPN or LAN); from now on it is this machine."
+}
+
+# other_claimants: prints the daemon files, other than ours, that add the address; never a file with a space in its name
+other_claimants() {
+	for file in "$daemons"/*."${installed##*.}"; do
+		[ -f "$file" ] && [ -r "$file" ] && [ "$file" != "$installed" ] || continue
+		case $file in *[!A-Za-z0-9._/@-]*) continue ;; esac
+		contents "$file"
+		claimed_addresses "$text"
+		case "$claimed " in *" $ip "*) printf '%s\n' "$file" ;; esac
+	done
+}
+
+# print_plan COMMANDS: prints COMMANDS as one command for root, ready to paste
+print_plan() {
+	[ "$(id -u)" -eq 0 ] || printf 'sudo '
+	printf "/bin/sh -eu <<'AS_ROOT'\n%s\nAS_ROOT\n" "$1"
+}
+
+# root_script COMMANDS: prints COMMANDS so that a failure leaves no temporary file and exits 9, which sudo itself never does
+root_script() {
+	cat <<COMMANDS
+trap 'code=\$?; /bin/rm -f $installed.new; [ "\$code" -eq 0 ] || exit 9' EXIT
+$1
+COMMANDS
+}
+
+# run_as_root SCRIPT: shows SCRIPT, then runs it as root with at most one password; exits 1 or 4 when it cannot
+run_as_root() {
+	ask='' code=0
+	if [ "$(id -u)" -eq 0 ]; then
+		set -- "$1" ''
+	else
+		step "this needs root once; later runs ask for nothing. The commands:"
+		print_plan "$1" >&2
+		[ -x /usr/bin/sudo ] || die 4 "there is no sudo here. Run the commands above as root"
+		# Redirecting a special builtin would end a POSIX shell, so /dev/tty is tried in a subshell.
+		if [ -n "${CI:-}" ] || ! (exec </dev/tty) 2>/dev/null; then
+			ask=-n
+		fi
+		set -- "$1" /usr/bin/sudo
+	fi
+	trap 'die 1 "interrupted. See where things are: make dev-status"' INT
+	$2 ${ask:+"$ask"} /bin/sh -eu <<AS_ROOT || code=$?
+$1
+AS_ROOT
+	trap - INT
+	case $code$ask in
+	0*) ;;
+	9*)
+		look
+		die 1 "a command failed (its message is above). Now: $ip is $address, its daemon is $(describe_daemon)"
+		;;
+	*-n) die 4 "sudo needs a password and cannot ask for it here. Run the commands above in a terminal" ;;
+	*) die 1 "sudo did not run the commands above; nothing was changed. Try again: make dev-alias" ;;
+	esac
+}
+
+# write_commands FILE TEXT: prints commands that write TEXT to FILE.new. TEXT is what was compared: no file can change meanwhile
+write_commands() {
+	cat <<COMMANDS
+umask 022
+/bin/cat >$1.new <<'END_OF_FILE'
+${2%"$newline"}
+END_OF_FILE
+COMMANDS
+}

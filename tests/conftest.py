@@ -1,0 +1,149 @@
+"""Fixtures for all tests: a tagged clone of the working tree, and repos generated from it. Nothing reads the user's own
+settings, and nothing is written outside of pytest's temporary folders."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="a skipped test is a failure (CI)")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    if report.skipped and item.config.getoption("--no-skips"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and --no-skips is set: {report.longrepr[2] if report.longrepr else ''}"
+    return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Tests of the engine share its ports and this machine's alias: one worker runs them all, in order.
+    for item in items:
+        if item.get_closest_marker("engine"):
+            item.add_marker(pytest.mark.xdist_group("engine"))
+
+
+@pytest.fixture(scope="session")
+def clean_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment without the user's settings of git and Copier, and without what changes our scripts' behaviour."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "copier.yml").write_text("{}\n")
+    (home / "gitconfig").write_text(
+        "[user]\nname = A Tester\nemail = tester@example.com\n[init]\ndefaultBranch = main\n[safe]\ndirectory = *\n"
+    )
+    keep = {name: value for name, value in os.environ.items() if not name.startswith(("LOCALDEV_", "COMPOSE", "XDG_", "GIT_"))}
+    for name in ("CI", "NO_COLOR", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "ARGS", "DEST", "NO_SKIPS"):
+        keep.pop(name, None)
+    return keep | {
+        "HOME": str(home),
+        # Compose is a plugin of the user's own Docker configuration.
+        "DOCKER_CONFIG": os.environ.get("DOCKER_CONFIG", str(Path.home() / ".docker")),
+        "COPIER_SETTINGS_PATH": str(home / "copier.yml"),
+        "COPIER_CACHE_DIR": str(home / "cache"),
+        "GIT_CONFIG_GLOBAL": str(home / "gitconfig"),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "PYTHONWARNINGS": "error::DeprecationWarning:jinja2",
+    }
+
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def run(clean_env: dict[str, str]) -> Run:
+    """Runs a command without a terminal and returns its result; `env` adds to the clean environment."""
+
+    def run(
+        *command: str | Path, cwd: Path, env: dict[str, str] | None = None, check: bool = False, **more: Any
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [str(word) for word in command],
+            cwd=cwd,
+            env=clean_env | (env or {}),
+            stdin=more.pop("stdin", subprocess.DEVNULL if "input" not in more else None),
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+            check=False,
+            **more,
+        )
+        if check:
+            assert done.returncode == 0, f"{command}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+    """A clone of the working tree, uncommitted changes included, as release v1.0.0."""
+    clone = tmp_path_factory.mktemp("clone") / "copier-host-alias"
+    files = run("git", "ls-files", "-co", "--exclude-standard", "-z", cwd=PROJECT, check=True).stdout.split("\0")
+    for name in filter(None, files):
+        source = PROJECT / name
+        if source.is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, clone / name)
+    run("git", "init", "-q", cwd=clone, check=True)
+    run("git", "add", "-A", cwd=clone, check=True)
+    run("git", "commit", "-qm", "all", cwd=clone, check=True)
+    run("git", "tag", "v1.0.0", cwd=clone, check=True)
+    return clone
+
+
+@pytest.fixture(scope="session")
+def copier(run: Run) -> Run:
+    """Runs Copier's command line, as users do."""
+
+    def copier(*arguments: str | Path, cwd: Path, **more: Any) -> subprocess.CompletedProcess[str]:
+        return run(sys.executable, "-m", "copier", *arguments, cwd=cwd, **more)
+
+    return copier
+
+
+def as_data(answers: dict[str, Any]) -> list[str]:
+    """Return `answers` as Copier's -d options."""
+    return [f"-d{name}={value}" for name, value in answers.items()]
+
+
+Render = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def rendered(template: Path, copier: Run, tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """Returns a repo generated with the given answers, made once per session: read it, don't write to it."""
+    made: dict[str, Path] = {}
+
+    def rendered(**answers: Any) -> Path:
+        key = repr(sorted(answers.items()))
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("rendered") / "my app's repo"
+            copier(
+                *("copy", "--trust", "--defaults", "--quiet", *as_data(answers), template, made[key]),
+                cwd=template.parent,
+                check=True,
+            )
+        return made[key]
+
+    return rendered
+
+
+@pytest.fixture
+def repo(rendered: Render, tmp_path: Path) -> Render:
+    """Returns a repo of the test's own, generated with the given answers; its path has a space and a quote."""
+
+    def repo(**answers: Any) -> Path:
+        return Path(shutil.copytree(rendered(**answers), tmp_path / "my app's repo"))
+
+    return repo

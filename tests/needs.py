@@ -1,0 +1,35 @@
+"""What a test needs of the machine: each skip says what is missing and how to get it. With --no-skips a skip is a failure."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+
+def need(present: object, what: str, how: str) -> None:
+    """Skip the test unless `present`; `what` is missing and `how` gets it."""
+    if not present:
+        pytest.skip(f"{what} is missing; get it with: {how}")
+
+
+def need_command(name: str, package: str | None = None) -> str:
+    """Return the path of command `name`, or skip the test; `package` is Debian's name of what brings it."""
+    path = shutil.which(name)
+    need(path, name, f"apt-get install {package or name}")
+    return str(path)
+
+
+def need_root() -> None:
+    """Skip the test unless it runs as root: it makes namespaces, or becomes another user."""
+    need(os.geteuid() == 0, "root", "sudo make test")
+
+
+def need_engine() -> None:
+    """Skip the test unless a container engine with Compose answers."""
+    for command, how in (
+        (["docker", "info"], "start Docker Desktop, OrbStack, Colima or dockerd"),
+        (["docker", "compose", "version"], "install Docker Compose 2.23.1 or later"),
+    ):
+        works = shutil.which("docker") and subprocess.run(command, capture_output=True, check=False).returncode == 0
+        need(works, f"a working `{' '.join(command)}`", how)
