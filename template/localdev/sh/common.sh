@@ -229,8 +229,10 @@ print_plan() {
 
 # root_script COMMANDS: prints COMMANDS so that a failure leaves no temporary file and exits 9, which sudo itself never does
 root_script() {
+	cleanup=''
+	case $1 in *"$installed.new"*) cleanup="; /bin/rm -f $installed.new" ;; esac
 	cat <<COMMANDS
-trap 'code=\$?; /bin/rm -f $installed.new; [ "\$code" -eq 0 ] || exit 9' EXIT
+trap 'code=\$?$cleanup; [ "\$code" -eq 0 ] || exit 9' EXIT
 $1
 COMMANDS
 }
