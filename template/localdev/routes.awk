@@ -112,6 +112,7 @@ function print_nginx(    i, r) {
 			print_location(r, route_path[r] == "/" ? "/" : "= " route_path[r])
 			if (route_path[r] != "/") print_location(r, route_path[r] "/")
 		}
+		if (!((hosts[i], "/") in taken)) print "    location / {\n        include /localdev/proxy/no-route.conf;\n    }"
 		print "}"
 	}
 }

@@ -1,0 +1,207 @@
+"""What lands in a user's repo: the files, their syntax, and that they agree with each other."""
+
+import hashlib
+import itertools
+import os
+import plistlib
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import PROJECT, Render, Run
+from needs import need, need_command
+
+USERS = {"Makefile", "compose.yaml", "localdev/routes"}
+FILES = USERS | {
+    ".copier-answers.localdev.yml",
+    *(f"localdev/{name}" for name in ("README.md", "compose.yaml", "host-alias", "localdev.mk", "routes.awk")),
+    *(f"localdev/host-alias.{kind}" for kind in ("conf", "plist", "service")),
+    *(f"localdev/sh/{name}.sh" for name in ("common", "darwin", "linux", "stack")),
+    *(f"localdev/proxy/{name}.conf" for name in ("location", "nginx", "no-route", "server", "upstream")),
+    "localdev/proxy/entrypoint.sh",
+}
+DATABASES = ("postgres", "mysql", "redis", "mongodb")
+TOOLS = Path(sys.executable).parent
+
+
+def files(repo: Path) -> set[str]:
+    return {str(path.relative_to(repo)) for path in repo.rglob("*") if path.is_file() and ".git" not in path.parts}
+
+
+def scripts(repo: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(repo.rglob("*"))
+        if path.is_file() and path.read_bytes().startswith((b"#!/bin/sh", b"# shellcheck"))
+    ]
+
+
+def test_a_repo_gets_these_files_and_no_other(rendered: Render) -> None:
+    assert files(rendered()) == FILES
+    assert files(rendered(web_proxy="none")) == {name for name in FILES if not name.startswith("localdev/proxy/")}
+
+
+def test_the_script_can_be_run(rendered: Render) -> None:
+    assert os.access(rendered() / "localdev/host-alias", os.X_OK)
+
+
+def test_no_line_ends_in_a_blank_or_cr_and_every_file_ends_in_one_newline(rendered: Render) -> None:
+    for answers in ({}, {"databases": "[postgres, mysql, redis, mongodb]"}, {"web_proxy": "none"}):
+        for name in sorted(files(rendered(**answers))):
+            text = (rendered(**answers) / name).read_text()
+            assert not re.search(r"[ \t\r]$", text, re.M), name
+            assert text.endswith("\n") and not text.endswith("\n\n"), name
+            assert "\n\n\n" not in text, name
+
+
+@pytest.mark.parametrize(
+    ("label", "ip"),
+    [
+        ("local.host-alias.10.254.254.254", "10.254.254.254"),
+        ("co.cozy.add-lo0-alias-for-docker", "169.254.254.254"),
+    ],
+)
+def test_the_plist_is_a_one_shot_that_adds_the_alias_at_boot(rendered: Render, label: str, ip: str) -> None:
+    raw = (rendered(alias_label=label, alias_ip=ip) / "localdev/host-alias.plist").read_bytes()
+    assert raw.startswith(b"<?xml")
+    assert plistlib.loads(raw) == {
+        "Label": label,
+        "ProgramArguments": ["/sbin/ifconfig", "lo0", "alias", ip, "netmask", "255.255.255.255"],
+        "RunAtLoad": True,
+    }
+
+
+if sys.platform == "darwin":  # elsewhere plistlib, above, and the fake macOS read it
+
+    def test_plutil_accepts_the_plist(rendered: Render, run: Run) -> None:
+        run("/usr/bin/plutil", "-lint", "localdev/host-alias.plist", cwd=rendered(), check=True)
+
+
+def test_systemd_accepts_the_unit(rendered: Render, run: Run, tmp_path: Path) -> None:
+    need(sys.platform == "linux", "systemd", "run this on Linux")
+    need_command("systemd-analyze", "systemd")
+    unit = tmp_path / "local.host-alias.10.254.254.254.service"
+    shutil.copy(rendered() / "localdev/host-alias.service", unit)
+    done = run("systemd-analyze", "verify", unit, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_unit_and_plist_carry_the_same_format_and_nothing_of_the_project(rendered: Render) -> None:
+    def daemons(**answers: str) -> list[str]:
+        return [(rendered(**answers) / f"localdev/host-alias.{kind}").read_text() for kind in ("plist", "service")]
+
+    formats = [re.findall(r"host-alias format ([0-9]+)\b", text) for text in daemons()]
+    assert len(formats[0]) == 1 and formats[0] == formats[1]
+    # All repos of a machine share one daemon: two that differ would replace each other's for ever.
+    assert daemons() == daemons(project_slug="other", web_port="9999", native_services="x:1", databases="[redis]")
+
+
+def test_a_changed_daemon_has_a_new_format() -> None:
+    """When this fails: raise the number in `host-alias format N` of both files, then put the new digests here.
+
+    An installed daemon is replaced when its format is older and left alone when it is newer, so a text may never change
+    under the same number.
+    """
+    digests = {
+        name: hashlib.sha256((PROJECT / "template/localdev" / f"{name}.jinja").read_bytes()).hexdigest()[:16]
+        for name in ("host-alias.plist", "host-alias.service")
+    }
+    assert digests == {1: {"host-alias.plist": "aafd37803ac98267", "host-alias.service": "47f6bc560d7d70d3"}}[1]
+
+
+def every_combination() -> list[dict[str, str]]:
+    subsets = [subset for size in range(5) for subset in itertools.combinations(DATABASES, size)]
+    return [
+        {"databases": f"[{', '.join(subset)}]", "web_proxy": proxy} for subset in subsets for proxy in ("nginx", "none")
+    ]
+
+
+@pytest.mark.parametrize("answers", every_combination(), ids=lambda answers: " ".join(answers.values()))
+def test_every_container_is_healthy_pinned_private_and_reaches_the_host(
+    rendered: Render, answers: dict[str, str]
+) -> None:
+    compose = yaml.safe_load((rendered(**answers) / "localdev/compose.yaml").read_text())
+    chosen = yaml.safe_load(answers["databases"])
+    assert list(compose["services"]) == (["proxy"] if answers["web_proxy"] == "nginx" else []) + chosen
+    assert set(compose.get("volumes", {})) == {f"{name}-data" for name in chosen}
+    for name, service in compose["services"].items():
+        assert re.fullmatch(r"[a-z]+:[0-9]+(\.[0-9]+)?(-alpine)?", service["image"])
+        assert service["healthcheck"]["test"]
+        assert "start_interval" not in service["healthcheck"]  # an error on engines before 25
+        (port,) = service["ports"]
+        assert re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z_]+PORT:-[0-9]+\}:[0-9]+", port)
+        assert service["extra_hosts"] == ["host-alias:${LOCALDEV_HOST:-10.254.254.254}"]
+        if name != "proxy":
+            assert service["volumes"][0].startswith(f"{name}-data:/")
+
+
+@pytest.mark.parametrize("answers", every_combination(), ids=lambda answers: " ".join(answers.values()))
+def test_compose_accepts_every_combination(rendered: Render, run: Run, answers: dict[str, str]) -> None:
+    need_command("docker", "docker.io")
+    need(
+        run("docker", "compose", "version", cwd=PROJECT).returncode == 0,
+        "Docker Compose",
+        "install Compose 2.23.1 or later",
+    )
+    here = rendered(**answers)
+    run("docker", "compose", "config", "-q", cwd=here, check=True)
+
+
+def test_the_project_is_named_by_the_slug_and_compose_project_name_overrides_it(rendered: Render, run: Run) -> None:
+    need_command("docker", "docker.io")
+    for env, name in (({}, "my-app-s-repo"), ({"COMPOSE_PROJECT_NAME": "x"}, "x")):
+        done = run("docker", "compose", "config", cwd=rendered(), env=env, check=True)
+        assert yaml.safe_load(done.stdout)["name"] == name
+
+
+def test_variables_move_ports_and_host(rendered: Render, run: Run) -> None:
+    need_command("docker", "docker.io")
+    here = rendered(databases="[postgres, mysql, redis, mongodb]")
+    moved = {"LOCALDEV_HTTP_PORT": "1", "POSTGRES_PORT": "2", "MYSQL_PORT": "3", "REDIS_PORT": "4", "MONGODB_PORT": "5"}
+    done = run("docker", "compose", "config", cwd=here, env=moved | {"LOCALDEV_HOST": "host-gateway"}, check=True)
+    services = yaml.safe_load(done.stdout)["services"]
+    assert [services[name]["ports"][0]["published"] for name in ("proxy", *DATABASES)] == ["1", "2", "3", "4", "5"]
+    assert all("host-gateway" in service["extra_hosts"][0] for service in services.values())
+
+
+def test_shell_scripts_are_clean_and_formatting_changes_nothing(rendered: Render, run: Run) -> None:
+    here = rendered()
+    found = scripts(here)
+    assert len(found) == 6
+    for extra in ((), ("-x",)):
+        done = run(TOOLS / "shellcheck", "--norc", *extra, *found, cwd=here)
+        assert done.returncode == 0, done.stdout
+    done = run(TOOLS / "shfmt", "-d", "-i", "0", "-ln", "posix", *found, cwd=here)
+    assert done.returncode == 0, done.stdout
+
+
+def test_shell_scripts_use_only_what_every_system_has(rendered: Render) -> None:
+    anywhere = r"readlink -f|sort -V|grep -P|sed -i|<\(|\[\["
+    as_command = r"(?m)(^|[;&|({]|\b(then|do|else)\b)\s*(realpath|timeout|echo|eval|local|declare|source|function)\s"
+    for script in scripts(rendered()):
+        code = re.sub(r"(?m)^\s*#.*$", "", script.read_text())
+        assert not re.search(anywhere, code), script.name
+        assert not re.search(as_command, code), script.name
+
+
+def test_what_runs_as_root_has_absolute_paths(rendered: Render) -> None:
+    for name in ("darwin", "linux"):
+        text = (rendered() / f"localdev/sh/{name}.sh").read_text()
+        for command in ("ifconfig", "launchctl", "systemctl", "chown", "chmod", "mv", "rm", "sleep", "cat"):
+            assert not re.search(rf"(?m)^\s*(if |while |until )?{command}\b(?! <<)", text), f"{name}: {command}"
+
+
+def test_no_answer_is_left_unrendered(rendered: Render) -> None:
+    for name in files(rendered()):
+        assert "{{" not in (rendered() / name).read_text().replace("{{.", ""), name
+        assert "{%" not in (rendered() / name).read_text(), name
+
+
+def test_every_part_of_the_repo_is_checked_out_with_lf(run: Run) -> None:
+    done = run("git", "ls-files", "--eol", cwd=PROJECT, check=True)
+    assert done.stdout
+    assert not [line for line in done.stdout.splitlines() if "crlf" in line.split("\t")[0]]

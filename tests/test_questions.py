@@ -1,0 +1,193 @@
+"""The questions of copier.yml: what is accepted, what is refused and with which words, before anything is written."""
+
+import re
+import sys
+from pathlib import Path
+
+import copier as copier_api
+import pexpect
+import pytest
+import yaml
+from conftest import PROJECT, Render, Run
+
+GOOD = {
+    "project_slug": ["a", "my-app", "a1", "9lives", "a" * 40],
+    "alias_ip": [
+        *("10.254.254.254", "169.254.254.254", "10.0.0.1", "10.1.2.3", "192.0.2.2", "198.51.100.254", "203.0.113.113"),
+        *("10.254.254.25", "169.254.1.3"),
+    ],
+    "alias_label": [
+        *("local.host-alias.10.254.254.254", "co.cozy.add-lo0-alias-for-docker", "Com.Example.HostAlias", "a.b"),
+        "x." + "y" * 98,
+    ],
+    "native_services": ["web:3000", "web:1 api:65535", "", "a-b:80  c1:443 "],
+    "web_port": ["1", "80", "8080", "65535"],
+    "databases": ["[]", "[postgres]", "[postgres, mysql, redis, mongodb]"],
+    "web_proxy": ["nginx", "none"],
+}
+
+# Question, a word of the message, values that get it. Every message says what to type instead.
+BAD = [
+    (
+        "project_slug",
+        "Type",
+        ["My-App", "my_app", "-a", "a-", "", "a" * 41, "my app", "é", "a.b", "a\n", "$(id)", "a%i"],
+    ),
+    (
+        "alias_ip",
+        "Type four",
+        ["", "localhost", "10.254.254", "10.254.254.254.1", "10.254.254.256", "10.254.254.254/32"],
+    ),
+    ("alias_ip", "Type four", ["010.254.254.254", "10.254.254.254 ", " 10.254.254.254", "10.254.254.254\n", "::1"]),
+    (
+        "alias_ip",
+        "Type four",
+        ["１０.254.254.254", "10.254.254.٢٥٤", "1e1.2.3.4", "0x0a.1.2.3", "$(id)", "10.254.254.-1"],
+    ),
+    (
+        "alias_ip",
+        "cannot",
+        ["0.1.2.3", "127.0.0.1", "224.1.1.1", "255.255.255.255", "240.0.0.1", "10.1.2.0", "10.1.2.255"],
+    ),
+    ("alias_ip", "VPNs", ["172.16.0.1", "172.31.1.1", "192.168.1.2", "100.64.0.1", "100.127.1.1", "198.18.0.1"]),
+    ("alias_ip", "reserved", ["169.254.169.254", "169.254.170.2", "169.254.0.1", "169.254.255.1", "169.254.1.1"]),
+    ("alias_ip", "reserved", ["169.254.73.152", "169.254.1.2", "169.254.171.9"]),
+    ("alias_ip", "Container", ["10.0.2.2", "10.42.0.1", "10.88.0.1", "10.96.0.1", "10.111.1.1", "10.244.1.1"]),
+    ("alias_ip", "Container", ["10.255.255.254"]),
+    ("alias_ip", "belongs", ["8.8.8.8", "11.1.1.1", "172.15.0.1", "192.0.0.8", "193.1.2.3"]),
+    (
+        "alias_label",
+        "reverse",
+        ["", "nodots", "a..b", ".a.b", "a.b.", "-a.b", "a.-b", "a.b-", "9a.b", "a b.c", "a/b.c"],
+    ),
+    ("alias_label", "reverse", ["../x.y", "a.b\n", "a.b;id", "a.$(id)", "a.b%n", "a.&b", "a.<b>", "é.b", "a.b\u200b"]),
+    ("alias_label", "reverse", ["a." + "b" * 99]),
+    ("alias_label", "Apple", ["com.apple.x", "COM.Apple.host-alias"]),
+    ("native_services", "pairs", ["web", "web:", ":3000", "web:0", "web:65536", "web:03000", "Web:3000", "web=3000"]),
+    ("native_services", "pairs", ["web:3000,api:1", "web:３０００", "web:3000\napi:1", "web:3000\tx:1", "a_b:1"]),
+    ("native_services", "pairs", ["web:3000;", "9a:1", "w" * 32 + ":1"]),
+    ("native_services", "once", ["web:1 web:2"]),
+    ("web_port", "1 to 65535", ["0", "65536", "-1"]),
+    ("web_proxy", "choice", ["apache"]),
+    ("databases", "choice", ["[oracle]"]),
+]
+
+
+def generate(template: Path, destination: Path, name: str, value: str) -> None:
+    """Copy the template with one answer given as on the command line, without starting a process."""
+    typed = yaml.safe_load(value) if name in ("web_port", "databases") else value
+    copier_api.run_copy(
+        str(template), destination, data={name: typed}, defaults=True, unsafe=True, quiet=True, skip_tasks=True
+    )
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good_answers_are_accepted_and_recorded(name: str, template: Path, tmp_path: Path) -> None:
+    for number, value in enumerate(GOOD[name]):
+        generate(template, tmp_path / str(number), name, value)
+        recorded = yaml.safe_load((tmp_path / str(number) / ".copier-answers.localdev.yml").read_text())
+        assert recorded[name] == (yaml.safe_load(value) if name in ("web_port", "databases") else value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"), [(name, value, word) for name, word, values in BAD for value in values]
+)
+def test_bad_answers_are_refused_with_what_to_type(
+    name: str, value: str, word: str, template: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=word) as refusal:
+        generate(template, tmp_path / "app", name, value)
+    assert not (tmp_path / "app").exists(), "something was written"
+    if word != "choice":
+        message = str(refusal.value).removeprefix(f"Validation error for question '{name}': ")
+        assert len(message) < 80
+        assert "\n" not in message
+        assert re.search(r"\bType ", message), "the message does not say what to type"
+
+
+def test_a_bad_answer_on_the_command_line_ends_in_one_clear_line(template: Path, copier: Run, tmp_path: Path) -> None:
+    done = copier("copy", "--trust", "--defaults", "-dalias_ip=127.0.0.1", template, tmp_path / "app", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("127.0.0.1 cannot be an alias. Type e.g. 10.254.254.254")
+    assert not (tmp_path / "app").exists()
+
+
+def test_a_bad_ip_at_the_prompt_is_refused_and_asked_again(
+    template: Path, clean_env: dict[str, str], tmp_path: Path
+) -> None:
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "copier", "copy", "--trust", str(template), str(tmp_path / "app")],
+        env=clean_env | {"TERM": "xterm"},
+        encoding="utf-8",
+        dimensions=(40, 160),
+        timeout=30,
+    )
+    child.expect("Short name of this project")
+    child.send("\r")
+    child.expect("Which address shall this machine have")
+    child.send("\x15" + "\x7f" * 20 + "10.254.254.300\r")
+    child.expect("Type four numbers 0-255, e.g. 10.254.254.254")
+    child.send("\x7f" * 20 + "10.254.254.253\r")
+    for question in (
+        "Name of the job",
+        "run natively",
+        "Which databases",
+        "Which web proxy",
+        "which port of 127.0.0.1",
+    ):
+        child.expect(question)
+        child.send("\r")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    answers = yaml.safe_load((tmp_path / "app/.copier-answers.localdev.yml").read_text())
+    assert answers["alias_ip"] == "10.254.254.253"
+    assert answers["alias_label"] == "local.host-alias.10.254.254.253"
+
+
+@pytest.mark.parametrize(
+    ("folder", "slug"),
+    [
+        *(
+            ("my-app", "my-app"),
+            ("My App's Repo!", "my-app-s-repo"),
+            ("__x__", "x"),
+            ("ünïcode", "n-code"),
+            ("日本", "app"),
+        ),
+        *(("a" * 39 + "-b", "a" * 39), ("---", "app"), ("9 lives", "9-lives")),
+    ],
+)
+def test_the_slug_comes_from_the_folder_and_passes_its_own_validator(
+    folder: str, slug: str, template: Path, copier: Run, tmp_path: Path
+) -> None:
+    copier("copy", "--trust", "--defaults", "-q", template, tmp_path / folder, cwd=tmp_path, check=True)
+    answers = yaml.safe_load((tmp_path / folder / ".copier-answers.localdev.yml").read_text())
+    assert answers["project_slug"] == slug
+
+
+def test_the_original_label_and_address_work_as_answers(rendered: Render, run: Run) -> None:
+    repo = rendered(alias_label="co.cozy.add-lo0-alias-for-docker", alias_ip="169.254.254.254")
+    assert "co.cozy.add-lo0-alias-for-docker" in (repo / "localdev/host-alias.plist").read_text()
+    assert run("sh", "localdev/host-alias", "check", cwd=repo).returncode in (0, 3)
+
+
+def test_every_question_has_help_with_consequence_and_every_setting_a_reason() -> None:
+    text = (PROJECT / "copier.yml").read_text()
+    config = yaml.safe_load(text)
+    for name, question in config.items():
+        if name.startswith("_"):
+            continue
+        first, blank, *rest = question["help"].splitlines()
+        assert first.endswith("?"), name
+        assert blank == "", name
+        assert rest, name
+        assert "default" in question, f"{name}: an update would ask for it"
+        if question["type"] == "str" and "choices" not in question:
+            assert "\\\\Z" in question["validator"], f"{name} is free text"
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        if re.match(r"_(?!migrations|message_after_copy)[a-z_]+:", line):
+            assert lines[number - 1].startswith("#"), f"line {number + 1} has no reason beside it: {line}"
+    assert {f"_message_{when}_{what}" for when in ("before", "after") for what in ("copy", "update")} <= set(config)
