@@ -1,0 +1,261 @@
+"""The hook after a generation: exactly once, read-only, exit 0, one verdict and what to do next."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import Render, Run, as_data
+
+ANSWERS = ".copier-answers.localdev.yml"
+
+
+def commit(repo: Path, run: Run, text: str = "all") -> None:
+    if not (repo / ".git").exists():
+        run("git", "init", "-q", cwd=repo, check=True)
+    run("git", "add", "-Af", cwd=repo, check=True)
+    run("git", "commit", "-qm", text, cwd=repo, check=True)
+
+
+def release(template: Path, run: Run, version: str, changes: dict[str, tuple[str, str]]) -> None:
+    """Release `version` of `template` in which each file's text had one replacement."""
+    for name, (old, new) in changes.items():
+        text = (template / name).read_text()
+        assert old in text
+        (template / name).write_text(text.replace(old, new, 1))
+    run("git", "commit", "--allow-empty", "-qam", version, cwd=template, check=True)
+    run("git", "tag", version, cwd=template, check=True)
+
+
+@pytest.fixture
+def own_template(template: Path, tmp_path: Path) -> Path:
+    """A template of the test's own, to make releases of."""
+    return Path(shutil.copytree(template, tmp_path / "template"))
+
+
+@pytest.fixture
+def counting(own_template: Path, tmp_path: Path, run: Run) -> Path:
+    """The file to which the hook of `own_template` adds a line, the folder it runs in, each time it runs."""
+    log = tmp_path / "hook.log"
+    hook = own_template / "hooks/after_generation.py"
+    hook.write_text(
+        hook.read_text().replace(
+            "def main() -> int:", f"open({str(log)!r}, 'a').write(str(Path.cwd()) + '\\n')\n\n\ndef main() -> int:"
+        )
+    )
+    run("git", "commit", "-qam", "the hook leaves a trace", cwd=own_template, check=True)
+    run("git", "tag", "-f", "v1.0.0", cwd=own_template, check=True)
+    return log
+
+
+def test_the_hook_runs_once_per_copy_and_once_per_update_in_the_real_folder(
+    own_template: Path, counting: Path, copier: Run, run: Run, tmp_path: Path
+) -> None:
+    repo = tmp_path / "app"
+    copier("copy", "--trust", "--defaults", "-q", own_template, repo, cwd=tmp_path, check=True)
+    assert counting.read_text().splitlines() == [str(repo)]
+    commit(repo, run)
+    release(own_template, run, "v1.1.0", {"template/localdev/localdev.mk": ("# Short names", "# Some short names")})
+    for times in (2, 3):  # to a new version, and once more to the same
+        copier("update", "--trust", "--defaults", "-q", "-a", ANSWERS, cwd=repo, check=True)
+        assert counting.read_text().splitlines() == [str(repo)] * times
+        commit(repo, run, "updated") if times == 2 else None
+
+
+def test_without_trust_the_same_project_comes_and_no_hook_runs(
+    own_template: Path, counting: Path, copier: Run, tmp_path: Path
+) -> None:
+    refused = copier("copy", "--defaults", own_template, tmp_path / "refused", cwd=tmp_path)
+    assert refused.returncode == 4
+    copier("copy", "--defaults", "--skip-tasks", own_template, tmp_path / "app", cwd=tmp_path, check=True)
+    assert not counting.exists()
+    copier("copy", "--defaults", "--trust", own_template, tmp_path / "trusted" / "app", cwd=tmp_path, check=True)
+    done = subprocess.run(["diff", "-r", tmp_path / "app", tmp_path / "trusted/app"], capture_output=True, check=False)
+    assert done.stdout == b""
+
+
+def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {str(path): (path.stat().st_mode, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+
+def hook(repo: Path, template: Path, run: Run, **env: str) -> list[str]:
+    """Run the hook of `template` in `repo` as Copier does and return its lines; it must exit 0 and change nothing."""
+    before = tree(repo)
+    done = run(
+        sys.executable,
+        template / "hooks/after_generation.py",
+        ANSWERS,
+        cwd=repo,
+        env={"PYTHONDONTWRITEBYTECODE": "1"} | env,
+    )
+    assert done.returncode == 0
+    assert done.stdout == ""
+    assert tree(repo) == before
+    return done.stderr.strip().splitlines()
+
+
+def test_the_last_line_is_the_verdict_of_check(repo: Render, template: Path, run: Run) -> None:
+    here = repo()
+    check = run("sh", "localdev/host-alias", "check", cwd=here)
+    (verdict,) = hook(here, template, run)
+    assert verdict == (check.stderr.strip() or "host-alias: this machine is ready")
+    assert hook(here, template, run, LOCALDEV_HOST="host-gateway")[-1].startswith(
+        "host-alias: LOCALDEV_HOST=host-gateway"
+    )
+
+
+def test_a_copy_ends_with_the_verdict_and_the_next_command(template: Path, copier: Run, tmp_path: Path) -> None:
+    done = copier("copy", "--trust", "--defaults", template, tmp_path / "my app's repo", cwd=tmp_path, check=True)
+    verdict, next_line, later = [line for line in done.stderr.splitlines() if line][-3:]
+    assert verdict.startswith("host-alias: ")
+    assert next_line.startswith("Next:   cd ") and next_line.endswith(" && make dev-up")
+    folder = next_line.removeprefix("Next:   cd ").removesuffix(" && make dev-up")
+    assert (
+        subprocess.run(
+            ["sh", "-c", f"cd {folder} && ls localdev/host-alias"], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
+    assert f"-a {ANSWERS}" in later
+
+
+@pytest.mark.parametrize("makefile", ["Makefile", "GNUmakefile", "makefile"])
+@pytest.mark.parametrize("compose", ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"])
+def test_existing_files_stay_and_the_line_to_add_is_printed(
+    makefile: str, compose: str, template: Path, copier: Run, run: Run, tmp_path: Path
+) -> None:
+    repo = tmp_path / "app [1]*?"  # signs that a glob would take
+    repo.mkdir()
+    mine = {makefile: b"all:\r\n\ttrue", compose: b"services:\r\n  app: {image: 'x'}"}
+    for name, text in mine.items():
+        (repo / name).write_bytes(text)
+    done = copier("copy", "--trust", "--defaults", template, repo, cwd=tmp_path, check=True)
+    assert {name: (repo / name).read_bytes() for name in mine} == mine
+    present = {path.name for path in repo.iterdir()}
+    assert present == {makefile, compose, "localdev", ANSWERS}, (
+        "a second Makefile or Compose file would be ignored or win"
+    )
+    assert f"Add to {makefile}:  include localdev/localdev.mk" in done.stderr
+    assert f"Add to {compose}:  include: [localdev/compose.yaml]" in done.stderr
+    # What is printed is what works.
+    (repo / makefile).write_bytes(mine[makefile] + b"\ninclude localdev/localdev.mk\n")
+    (repo / compose).write_bytes(mine[compose] + b"\ninclude: [localdev/compose.yaml]\n")
+    assert hook(repo, template, run) == hook(repo, template, run)[-1:]
+    assert "dev-up" in run("make", "dev-help", cwd=repo, check=True).stdout
+    # An update keeps to that.
+    commit(repo, run)
+    copier("update", "--trust", "--defaults", "-q", "-a", ANSWERS, cwd=repo, check=True)
+    assert {path.name for path in repo.iterdir()} == present | {".git"}
+
+
+def test_a_service_of_the_same_name_is_found(repo: Render, template: Path, run: Run) -> None:
+    here = repo(databases="[postgres]")
+    (here / "compose.yaml").write_text(
+        "include: [localdev/compose.yaml]\nservices:\n  postgres: {image: x}\n  mine: {image: x}\n"
+    )
+    (line, _) = hook(here, template, run)
+    assert line == "The service postgres is in compose.yaml and in localdev/compose.yaml: rename yours in compose.yaml"
+
+
+def test_ignored_files_are_named(repo: Render, template: Path, run: Run) -> None:
+    here = repo()
+    (here / ".gitignore").write_text("*.conf\n")
+    commit(here, run)
+    lines = hook(here, template, run)
+    assert any("localdev/host-alias.conf" in line and ".gitignore" in line for line in lines)
+    assert not any("routes.awk" in line for line in lines)
+
+
+def test_a_changed_address_is_told_for_every_machine(repo: Render, template: Path, copier: Run, run: Run) -> None:
+    here = repo()
+    commit(here, run)
+    done = copier(
+        *("update", "--trust", "--defaults", "-a", ANSWERS, *as_data({"alias_ip": "10.254.254.253"})),
+        cwd=here,
+        check=True,
+    )
+    assert "alias_ip 10.254.254.254 -> 10.254.254.253" in done.stderr
+    assert "On every machine: make dev-up" in done.stderr
+    assert "ip=10.254.254.253" in (here / "localdev/host-alias.conf").read_text()
+
+
+def test_conflicts_are_told_first_and_alone(own_template: Path, copier: Run, run: Run, tmp_path: Path) -> None:
+    repo = tmp_path / "app"
+    copier("copy", "--trust", "--defaults", "-q", own_template, repo, cwd=tmp_path, check=True)
+    makefile = repo / "localdev/localdev.mk"
+    makefile.write_text(makefile.read_text().replace("# Short names", "# My names"))
+    commit(repo, run)
+    release(own_template, run, "v1.1.0", {"template/localdev/localdev.mk": ("# Short names", "# Some short names")})
+    done = copier("update", "--trust", "--defaults", "-a", ANSWERS, cwd=repo, check=True)
+    assert "Conflicts to resolve in: localdev/localdev.mk" in done.stderr
+    assert "host-alias: " not in done.stderr.split("Conflicts")[1]
+
+
+@pytest.mark.parametrize(
+    "fault", ["no git", "broken compose", "no conf", "no answers", "broken answers", "no localdev"]
+)
+def test_whatever_is_broken_the_hook_exits_0_with_one_line(
+    fault: str, repo: Render, template: Path, run: Run, tmp_path: Path
+) -> None:
+    here = repo()
+    env = {}
+    if fault == "no git":
+        (tmp_path / "bin").mkdir()
+        for name in ("sh", "ip", "awk"):
+            (tmp_path / "bin" / name).symlink_to(shutil.which(name) or "/bin/false")
+        env = {"PATH": str(tmp_path / "bin")}
+    elif fault == "broken compose":
+        (here / "compose.yaml").write_text("include: [localdev/compose.yaml\n<<<<<<<")
+    elif fault == "no conf":
+        (here / "localdev/host-alias.conf").unlink()
+    elif fault == "no answers":
+        (here / ANSWERS).unlink()
+    elif fault == "broken answers":
+        (here / ANSWERS).write_text("- <<<<<")
+    else:
+        shutil.rmtree(here / "localdev")
+    lines = hook(here, template, run, **env)
+    assert lines
+    assert not any("Traceback" in line for line in lines)
+
+
+def test_a_hook_that_fails_costs_nobody_the_project(template: Path, copier: Run, tmp_path: Path) -> None:
+    """Copier deletes a new project when a task fails; a machine on which nothing works must get it all the same."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("git", "sed", "basename", "dirname", "uname", "cat", "tr", "env"):  # what git itself needs; no sh
+        (tools / name).symlink_to(str(shutil.which(name)))
+    done = copier(
+        *("copy", "--trust", "--defaults", template, tmp_path / "app"), cwd=tmp_path, env={"PATH": str(tools)}
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "app/localdev/host-alias").exists()
+    assert "The check after generation failed" in done.stderr
+
+
+def test_user_files_survive_an_update_and_a_second_one_changes_nothing(
+    own_template: Path, copier: Run, run: Run, tmp_path: Path
+) -> None:
+    repo = tmp_path / "app"
+    copier("copy", "--trust", "--defaults", "-q", own_template, repo, cwd=tmp_path, check=True)
+    mine = {"Makefile": "all:\n", "compose.yaml": "include: [localdev/compose.yaml]\n", "localdev/routes": "a 1\n"}
+    for name, text in mine.items():
+        (repo / name).write_text(text)
+    commit(repo, run)
+    release(
+        own_template, run, "v1.1.0",
+        {
+            "template/localdev/localdev.mk": ("# Short names", "# Some short names"),
+            "template/localdev/routes.jinja": ("# Your services", "# Services"),
+            "template/Makefile": ("# Yours", "# Still yours"),
+        },
+    )  # fmt: skip
+    copier("update", "--trust", "--defaults", "-q", "-a", ANSWERS, cwd=repo, check=True)
+    assert {name: (repo / name).read_text() for name in mine} == mine
+    assert "# Some short names" in (repo / "localdev/localdev.mk").read_text()
+    assert yaml.safe_load((repo / ANSWERS).read_text())["_commit"] == "v1.1.0"
+    commit(repo, run)
+    copier("update", "--trust", "--defaults", "-q", "-a", ANSWERS, cwd=repo, check=True)
+    assert run("git", "status", "--porcelain", cwd=repo, check=True).stdout == ""
