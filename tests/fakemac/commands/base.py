@@ -1,0 +1,183 @@
+"""What every faked command shares: the state of the pretend Mac, the call log, BSD option parsing, and dispatch.
+
+Imported twice: inside the fake root by the commands, and by the host side (`fakemac.FakeMac`), which reads and turns
+the same state. Only cheap modules are imported here, because every command pays for them at each start.
+"""
+
+import _signal  # `signal` builds enums at import, which costs more than all of a command's own work
+import fcntl
+import json
+import os
+import sys
+from importlib import import_module
+
+STATE = "/.fakemac/state"
+
+# Absolute path on a Mac -> module of this package that has a function of the command's name.
+PROGRAMS = {
+    "/bin/chmod": "files",
+    "/bin/cp": "files",
+    "/bin/date": "files",
+    "/bin/launchctl": "launchctl",
+    "/sbin/ifconfig": "ifconfig",
+    "/sbin/route": "network",
+    "/usr/bin/chgrp": "files",
+    "/usr/bin/dscacheutil": "network",
+    "/usr/bin/grep": "files",
+    "/usr/bin/install": "files",
+    "/usr/bin/mktemp": "files",
+    "/usr/bin/nc": "network",
+    "/usr/bin/plutil": "plist",
+    "/usr/bin/sed": "files",
+    "/usr/bin/sfltool": "launchctl",
+    "/usr/bin/stat": "files",
+    "/usr/bin/sudo": "sudo",
+    "/usr/bin/sw_vers": "system",
+    "/usr/bin/uname": "system",
+    "/usr/bin/xattr": "files",
+    "/usr/sbin/chown": "files",
+    "/usr/sbin/lsof": "network",
+    "/usr/sbin/netstat": "network",
+}
+
+LOOPBACK = ["127.0.0.1", 0xFF000000, 0]
+
+DEFAULTS = {
+    "macos": "26.6.2",
+    # lo0: [address, mask, listings of lo0 that do not show it yet], in the order they were added
+    "lo0": [LOOPBACK],
+    # [interface, address, peer, mask]. Decoys: a 10.x that is not on lo0, and an address that contains 10.254.254.254
+    "interfaces": [
+        ["en0", "10.0.2.15", None, 0xFFFFFF00],
+        ["utun0", "110.254.254.254", "110.254.254.254", 0xFFFFFFFF],
+    ],
+    "routes": [["0.0.0.0/0", "en0", "10.0.2.2"]],
+    "lo0_denied": False,
+    "alias_vanishes": False,
+    "alias_late": 0,
+    # launchd: label -> {path, arguments, stdout, stderr, runs, exit, draining}; label -> is it disabled
+    "loaded": {},
+    "disabled": {},
+    "btm_denied": [],
+    "bootout_drains": 0,
+    "richer_errors": False,
+    "warnings": [],
+    "sudo": "needs-password",
+    "password": "secret",
+    "ticket": False,
+    "prompts": 0,
+    # {command, pid, user, uid, proto, address, port}
+    "listeners": [],
+    "hosts": {"localhost": ["::1", "127.0.0.1"]},
+    # "launchctl bootstrap" or "install" -> {rc, message, times}
+    "failures": {},
+}
+
+
+class State:
+    """`with State(directory) as state:` is a dict, locked against every other reader and writer, saved at the end."""
+
+    def __init__(self, directory=STATE):
+        self.path = os.path.join(directory, "state.json")
+
+    def __enter__(self):
+        # Opened for writing without creating: any user may write the file, only the builder makes it.
+        self.file = open(self.path, "r+")
+        fcntl.flock(self.file, fcntl.LOCK_EX)
+        self.before = self.file.read()
+        self.values = json.loads(self.before)
+        return self.values
+
+    def __exit__(self, *_):
+        after = json.dumps(self.values, indent=1)
+        if after != self.before:
+            self.file.seek(0)
+            self.file.truncate()
+            self.file.write(after)
+        self.file.close()
+
+
+def get(name):
+    """One value of the state."""
+    with State() as state:
+        return state[name]
+
+
+def major():
+    """Major version of the pretend macOS."""
+    return int(get("macos").split(".")[0])
+
+
+def fail(text, code=1):
+    """Print one line on standard error and leave with `code`."""
+    sys.stdout.flush()
+    sys.stderr.write(text + "\n")
+    sys.exit(code)
+
+
+def not_modelled(what):
+    """Say loudly that a test left what this fake knows (70 is EX_SOFTWARE), instead of inventing an answer."""
+    fail(f"fakemac: not modelled: {what}", 70)
+
+
+def options(name, args, letters, code=64, usage=None):
+    """getopt(3) as BSD has it: no long options, and nothing after the first operand is an option.
+
+    `letters` is getopt's string ("m:o:d"). Returns ({letter: value or True}, operands).
+    """
+    found = {}
+    args = list(args)
+    while args and args[0].startswith("-") and args[0] != "-":
+        word = args.pop(0)
+        if word == "--":
+            break
+        rest = word[1:]
+        while rest:
+            letter, rest = rest[0], rest[1:]
+            at = letters.find(letter)
+            if at < 0 or letter == ":":
+                fail(f"{name}: illegal option -- {letter}" + (f"\n{usage}" if usage else ""), code)
+            if letters[at + 1 : at + 2] == ":":
+                if not rest and not args:
+                    fail(f"{name}: option requires an argument -- {letter}" + (f"\n{usage}" if usage else ""), code)
+                found[letter] = rest or args.pop(0)
+                rest = ""
+            else:
+                found[letter] = True
+    return found, args
+
+
+def _log(program, args):
+    # The real user: the same as the effective one everywhere but in sudo, where it is the one who called it.
+    line = json.dumps([program, args, os.getuid()]) + "\n"
+    log = os.open(os.path.join(STATE, "calls"), os.O_WRONLY | os.O_APPEND)
+    os.write(log, line.encode())
+    os.close(log)
+
+
+def _wanted_failure(name, args):
+    with State() as state:
+        for key in (" ".join([name, *args[:1]]), name):
+            failure = state["failures"].get(key)
+            if failure and failure["times"] != 0:
+                if failure["times"] is not None:
+                    failure["times"] -= 1
+                return failure
+    return None
+
+
+def dispatch():
+    """Log this call, then do what the command of this name does."""
+    # Python ignores SIGPIPE, and children inherit that; a C program dies of `ifconfig | head -1` without a word.
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+    program, args = sys.argv[0], sys.argv[1:]
+    _log(program, args)
+    path = os.path.abspath(program)
+    name = os.path.basename(path)
+    if path not in PROGRAMS:
+        fail(f"fakemac: {program}: decoy, found because the caller did not use an absolute path", 97)
+    failure = _wanted_failure(name, args)
+    if failure:
+        fail(failure["message"], failure["rc"])
+    command = getattr(import_module("." + PROGRAMS[path], __package__), name)
+    sys.exit(command(args) or 0)
