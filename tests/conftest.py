@@ -42,7 +42,11 @@ def clean_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (home / "gitconfig").write_text(
         "[user]\nname = A Tester\nemail = tester@example.com\n[init]\ndefaultBranch = main\n[safe]\ndirectory = *\n"
     )
-    keep = {name: value for name, value in os.environ.items() if not name.startswith(("LOCALDEV_", "COMPOSE", "XDG_", "GIT_"))}
+    keep = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("LOCALDEV_", "COMPOSE", "XDG_", "GIT_"))
+    }
     for name in ("CI", "NO_COLOR", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "ARGS", "DEST", "NO_SKIPS"):
         keep.pop(name, None)
     return keep | {

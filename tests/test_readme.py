@@ -1,0 +1,185 @@
+"""The README's commands, run as they stand there, as a newcomer would: in order, on the real engine."""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import PROJECT, Render, Run
+from machine import ALIAS_IP, curl, has_alias, is_free, retry
+from needs import need, need_command, need_engine
+
+README = (PROJECT / "README.md").read_text()
+ADDRESS = "https://github.com/copier-host-alias/copier-host-alias.git"
+TOOLS = Path(sys.executable).parent
+
+
+def blocks(section: str, language: str) -> list[str]:
+    """Return the code blocks of `language` below the heading `section`."""
+    text = README.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    return re.findall(rf"```{language}\n(.*?)```", text, re.S)
+
+
+@pytest.fixture
+def newcomer(template: Path, clean_env: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """The environment of somebody for whom the address in the README leads to this working tree."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "gitconfig").write_text(
+        Path(clean_env["GIT_CONFIG_GLOBAL"]).read_text() + f'[url "{template}"]\n\tinsteadOf = {ADDRESS}\n'
+    )
+    return {
+        "GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig"),
+        "HOME": str(tmp_path / "home"),
+        "COPIER_CACHE_DIR": str(tmp_path / "cache"),
+        "UV_TOOL_DIR": str(tmp_path / "uv-tools"),
+        "PIPX_HOME": str(tmp_path / "pipx"),
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+    }
+
+
+@contextlib.contextmanager
+def in_another_terminal(command: str, cwd: Path, env: dict[str, str]) -> Iterator[None]:
+    process = subprocess.Popen(
+        ["sh", "-c", f"exec {command}"], cwd=cwd, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(600)
+def test_from_nothing_to_a_page_by_the_quick_start_alone(
+    newcomer: dict[str, str], clean_env: dict[str, str], run: Run, tmp_path: Path
+) -> None:
+    need_engine()
+    need_command("curl")
+    there = has_alias()
+    need(there or os.geteuid() == 0, f"the alias {ALIAS_IP}", "make dev-alias in a generated repo, or sudo make test")
+    need(is_free(8080), "port 8080", "stop what listens there")
+    install, serve, look = blocks("Quick start", "sh")[:3]
+    begin = time.monotonic()
+    try:
+        done = run("sh", "-eu", "-c", install, cwd=tmp_path, env=newcomer)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "http://my-app.localhost:8080/" in done.stdout
+        with in_another_terminal(serve, tmp_path / "my-app", clean_env):
+            status, page = retry(
+                lambda: (answer := curl(look.split()[1]), answer[1].index("Directory listing for /"))[0]
+            )
+        assert status == 200
+        assert "localdev/" in page
+        assert time.monotonic() - begin < 300
+    finally:
+        for target in ("dev-down", *(() if there else ("dev-alias-down",))):
+            run("make", target, cwd=tmp_path / "my-app", env=newcomer, check=True)
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["uvx", "pipx"])
+def test_without_a_clone(newcomer: dict[str, str], run: Run, tmp_path: Path, number: int) -> None:
+    command = blocks("Quick start", "sh")[3].splitlines()[number]
+    (tmp_path / "bin").mkdir()
+    for name in ("uvx", "uv", "pipx"):
+        (tmp_path / "bin" / name).symlink_to(TOOLS / name)
+    done = run("sh", "-c", command + " --defaults", cwd=tmp_path, env=newcomer)
+    assert done.returncode == 0, done.stderr[-3000:]
+    answers = yaml.safe_load((tmp_path / "my-app/.copier-answers.localdev.yml").read_text())
+    assert answers["_src_path"] == ADDRESS
+
+
+def test_trusting_once_in_copiers_settings_replaces_the_flag(
+    newcomer: dict[str, str], copier: Run, tmp_path: Path
+) -> None:
+    (settings,) = (block for block in blocks("Quick start", "yaml") if "trust" in block)
+    (tmp_path / "settings.yml").write_text(settings)
+    without = copier("copy", "--defaults", ADDRESS, "my-app", cwd=tmp_path, env=newcomer)
+    assert without.returncode == 4
+    done = copier(
+        "copy",
+        "--defaults",
+        ADDRESS,
+        "my-app",
+        cwd=tmp_path,
+        env=newcomer | {"COPIER_SETTINGS_PATH": str(tmp_path / "settings.yml")},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_each_daily_command_is_a_target_with_the_text_of_its_help(rendered: Render, run: Run) -> None:
+    listed = dict(re.findall(r"^\| `make (dev-[a-z-]+)` \| (.*) \|$", README, re.M))
+    lines = run("make", "dev-help", cwd=rendered(), check=True).stdout.splitlines()
+    helped = {line.split()[1]: line.split(maxsplit=2)[2] for line in lines}
+    assert set(listed) == set(helped)
+    assert [name for name in listed if not helped[name].startswith(listed[name].split(",")[0].split(" `")[0])] == []
+
+
+def test_the_questions_and_their_defaults_are_those_of_copier_yml() -> None:
+    config = yaml.safe_load((PROJECT / "copier.yml").read_text())
+    rows = dict(re.findall(r"^\| `([a-z_]+)` \| (.*?) \|", README.split("## Questions")[1].split("\n## ")[0], re.M))
+    assert list(rows) == [name for name in config if not name.startswith("_")]
+    for name in ("alias_ip", "native_services", "web_proxy", "web_port"):
+        assert rows[name] == f"`{config[name]['default']}`"
+
+
+def test_the_privileged_commands_are_those_that_run() -> None:
+    for system in ("darwin", "linux"):
+        (shown,) = (
+            line
+            for line in README.splitlines()
+            if line.startswith({"darwin": "/sbin/ifconfig", "linux": "/sbin/ip"}[system])
+        )
+        assert shown.replace(ALIAS_IP, "%s") in (PROJECT / f"template/localdev/sh/{system}.sh").read_text()
+
+
+def test_the_messages_under_troubleshooting_are_ours_or_of_a_known_tool() -> None:
+    ours = "".join(path.read_text() for path in (PROJECT / "template").rglob("*") if path.is_file())
+    messages = re.findall(r"^\| `(.*?)` \|", README.split("## When something does not work")[1].split("\n## ")[0], re.M)
+    assert len(messages) >= 5
+    theirs = (
+        "Cannot update because cannot obtain old template references",
+        "Bind for 127.0.0.1:8080 failed: port is already allocated",
+    )
+    for message in messages:
+        if message not in theirs:
+            words = (
+                message.replace(ALIAS_IP, "%s")
+                .split(": ", 1)[1]
+                .replace("web does", "$service does")
+                .replace("host-alias:3000", "$target")
+            )
+            parts = re.split(r"lo0|%s|Run: ", words)
+            assert all(part.strip(" .") in ours for part in parts), message
+
+
+def test_the_exit_codes_are_those_of_the_scripts_help(rendered: Render, run: Run) -> None:
+    rows = dict(re.findall(r"^\| ([0-9]) \| (.*?) \|$", README, re.M))
+    manual = run("sh", "localdev/host-alias", "--help", cwd=rendered(), check=True).stdout
+    line = next(line for line in manual.splitlines() if line.startswith("exit codes: "))
+    stated = dict(part.split(" ", 1) for part in line.removeprefix("exit codes: ").split(", "))
+    assert stated == {code: text.removesuffix(" (no terminal, CI)") for code, text in rows.items()}
+
+
+def test_the_example_of_routes_is_valid(rendered: Render, run: Run, tmp_path: Path) -> None:
+    (example,) = (block for block in re.findall(r"```\n(# service.*?)```", README, re.S))
+    (tmp_path / "routes").write_text(example)
+    program = rendered() / "localdev/routes.awk"
+    done = run(
+        "awk",
+        "-v",
+        "want=urls",
+        "-f",
+        program,
+        rendered() / "localdev/host-alias.conf",
+        "routes",
+        cwd=tmp_path,
+        check=True,
+    )
+    assert len(done.stdout.splitlines()) == 4
