@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from fakemac import FakeMac
 
 MISSING = FakeMac.missing()

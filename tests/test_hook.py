@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from conftest import Render, Run, as_data
 
 ANSWERS = ".copier-answers.localdev.yml"

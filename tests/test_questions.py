@@ -8,6 +8,7 @@ import copier as copier_api
 import pexpect
 import pytest
 import yaml
+
 from conftest import PROJECT, Render, Run
 
 GOOD = {

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from conftest import PROJECT, Render, Run
 from machine import ALIAS_IP, curl, has_alias, is_free, retry
 from needs import need, need_command, need_engine

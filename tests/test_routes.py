@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from conftest import PROJECT, Render, Run
 from needs import need_command
 

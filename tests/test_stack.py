@@ -13,6 +13,7 @@ import pymysql
 import pytest
 import redis
 import yaml
+
 from conftest import PROJECT, Render, Run
 from machine import ALIAS_IP, curl, has_alias, is_free, retry, service
 from needs import need, need_command, need_engine

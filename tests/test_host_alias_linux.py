@@ -1,0 +1,961 @@
+"""host-alias on Linux: with the real `ip` in a network of its own, and with a real systemd in a container.
+
+Each test of the first half has a box: a network and mount namespace in which this machine's lo, units and sudo are not seen.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from conftest import Render, Run
+from needs import need, need_command, need_engine, need_root
+
+IP = "10.254.254.254"
+LABEL = f"local.host-alias.{IP}"
+UNITS = Path("/etc/systemd/system")
+UNIT = f"{UNITS}/{LABEL}.service"
+OTHER_UNIT = "[Service]\nType=oneshot\nExecStart=/sbin/ip addr add {ip}/32 dev lo\n"
+linux_only = pytest.mark.skipif(
+    sys.platform != "linux", reason="Linux's ip and systemd are missing; get them with: Linux"
+)
+pytestmark = linux_only
+Result = tuple[int, str, str]
+
+# Stands in for systemctl where a test is not about systemd: writes its words down, makes and removes the link.
+SYSTEMCTL = """#!/bin/sh
+printf '%s\\n' "$*" >>/mnt/systemctl.calls
+link=/etc/systemd/system/multi-user.target.wants/$2
+case $1 in
+enable) /bin/mkdir -p "${link%/*}" && /bin/ln -sf "/etc/systemd/system/$2" "$link" ;;
+disable) /bin/rm -f "/etc/systemd/system/multi-user.target.wants/$3" ;;
+esac
+"""
+# Becomes root by a setuid copy of setpriv, and counts.
+SUDO = """#!/bin/sh
+printf '%s\\n' "$*" >>/mnt/sudo.calls
+[ "$1" != -n ] || shift
+exec /mnt/become --reuid 0 --regid 0 --clear-groups -- "$@"
+"""
+# Asks on the terminal and never lets anybody in.
+SUDO_ASKS = """#!/bin/sh
+printf '%s\\n' "$*" >>/mnt/sudo.calls
+if [ "$1" = -n ]; then echo 'sudo: a password is required' >&2; exit 1; fi
+printf 'Password: ' >/dev/tty
+read -r answer </dev/tty
+echo 'sudo: 1 incorrect password attempt' >&2
+exit 1
+"""
+
+
+class Box:
+    """A network and mount namespace: lo is fresh, /run, /mnt and the units are empty, commands can be replaced."""
+
+    def __init__(self, repo: Path, folder: Path, env: dict[str, str]) -> None:
+        self.env = env
+        self.commands = folder / "commands"
+        self.commands.mkdir()
+        self.repo = Path("/mnt") / repo.name
+        self.source = repo
+        self.script = self.repo / "localdev" / "host-alias"
+        # A whiteout: there is no sudo unless a test brings one.
+        os.mknod(self.commands / "sudo", stat.S_IFCHR, 0)
+        # cat ends with the test: its standard input closes, and the namespaces go with it.
+        self.holder = subprocess.Popen(
+            ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-euc", "echo ready; exec cat"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.holder.stdout
+        assert self.holder.stdout.readline() == "ready\n"
+        self.root(
+            "ip link set lo up; mount -t tmpfs none /run; mount -t tmpfs none /mnt; chmod 755 /mnt;"
+            f"mount -t tmpfs none {UNITS}; mkdir {shlex.quote(str(self.repo))};"
+            f"mount --bind {shlex.quote(str(repo))} {shlex.quote(str(self.repo))};"
+            f"touch /mnt/sudo.calls /mnt/systemctl.calls; chmod 666 /mnt/*.calls"
+        )
+
+    def close(self) -> None:
+        self.holder.communicate(timeout=20)
+
+    def enter(self, *command: str | Path, user: bool = False) -> list[str]:
+        """Return the command line that runs `command` in the box, as root or as a user without any right."""
+        drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if user else []
+        pid = str(self.holder.pid)
+        return ["nsenter", "-t", pid, "--net", "--mount", *drop, *(str(word) for word in command)]
+
+    def run(
+        self, *command: str | Path, user: bool = False, env: dict[str, str] | None = None, cwd: str | Path = "/"
+    ) -> Result:
+        done = subprocess.run(
+            self.enter("env", "-C", cwd, *command, user=user),
+            env=self.env | (env or {}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    def root(self, line: str) -> str:
+        """Run a line of shell as root in the box; it must work."""
+        code, out, err = self.run("sh", "-euc", line)
+        assert code == 0, f"{line}: {out}{err}"
+        return out
+
+    def __call__(self, *words: str, user: bool = False, env: dict[str, str] | None = None) -> Result:
+        return self.run(self.script, *words, user=user, env=env)
+
+    def addresses(self, interface: str = "lo") -> list[tuple[str, int, str]]:
+        """Return address, prefix length and scope of each IPv4 address but 127.0.0.1."""
+        links = json.loads(self.root(f"ip -4 -json address show dev {interface}"))
+        found = [(a["local"], a["prefixlen"], a["scope"]) for link in links for a in link.get("addr_info", [])]
+        return [address for address in found if address[0] != "127.0.0.1"]
+
+    def replace(self, **commands: str) -> None:
+        """Put scripts in the place of commands of /usr/bin, in this box only."""
+        for name, text in commands.items():
+            (self.commands / name).unlink(missing_ok=True)
+            (self.commands / name).write_text(text)
+            (self.commands / name).chmod(0o755)
+
+    def mount_commands(self) -> None:
+        self.root(f"mount -t overlay overlay -o lowerdir={self.commands}:/usr/bin /usr/bin")
+
+    def fake_systemd(self, systemctl: str = SYSTEMCTL) -> None:
+        self.replace(systemctl=systemctl)
+        self.mount_commands()
+        self.root("mkdir -p /run/systemd/system")
+
+    def fake_sudo(self, sudo: str = SUDO) -> None:
+        self.replace(sudo=sudo)
+        self.mount_commands()
+        self.root("cp /usr/bin/setpriv /mnt/become; chmod 4755 /mnt/become")
+
+    def calls(self, command: str) -> list[str]:
+        return self.root(f"cat /mnt/{command}.calls").splitlines()
+
+    def units(self) -> list[str]:
+        return self.root(f"cd {UNITS}; find . -mindepth 1 ! -type d").split()
+
+
+@pytest.fixture
+def box(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> Iterator[Box]:
+    need_root()
+    for command in ("unshare", "nsenter", "setpriv"):
+        need_command(command, "util-linux")
+    need_command("ip", "iproute2")
+    need(UNITS.is_dir(), str(UNITS), "apt-get install systemd")
+    # The user of the box must reach the path only through /mnt.
+    made = Box(repo(), tmp_path, clean_env)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def plain(box: Box) -> Box:
+    """A box without systemd and sudo."""
+    box.mount_commands()
+    return box
+
+
+SET = [(IP, 32, "host")]
+
+
+def test_from_a_fresh_machine_to_the_address_and_back(plain: Box) -> None:
+    code, out, err = plain("check")
+    assert (code, out, err) == (3, "", f"host-alias: {IP} is not on lo. Run: make dev-alias\n")
+    code, out, err = plain("up")
+    assert (code, out) == (0, "")
+    assert err == (
+        f"host-alias: {IP} is not on lo.\n"
+        "host-alias: it will be gone after a reboot: systemd does not run here.\n"
+        f"host-alias: {IP} is on lo. It will not survive a reboot: systemd does not run here.\n"
+    )
+    assert plain.addresses() == SET
+    assert plain("up") == (0, "", "")
+    assert plain("check") == (0, "", "")
+    assert plain("plan") == (0, "", "")
+    assert plain("status") == (
+        0,
+        f"address  {IP}  present on lo\ndaemon   {UNIT}  not possible here: systemd does not run here\n",
+        "",
+    )
+    code, out, err = plain("down")
+    assert (code, out) == (0, "")
+    assert err.endswith(f"host-alias: {IP} and its daemon are gone.\n")
+    assert plain.addresses() == []
+    code, out, err = plain("down")
+    assert (code, out) == (0, "")
+    assert err == f"host-alias: nothing to remove: {IP} is not on lo and nothing adds it at boot.\n"
+    assert plain("check")[0] == 3
+    assert plain.units() == []
+
+
+def test_status_of_a_fresh_machine_says_what_is_next(plain: Box) -> None:
+    code, out, err = plain("status", user=True)
+    assert (code, err) == (3, "")
+    assert out.splitlines()[0] == f"address  {IP}  missing on lo"
+    assert out.splitlines()[-1] == "next     make dev-alias"
+
+
+@pytest.mark.parametrize("prefix", [8, 24, 32])
+def test_an_address_that_only_looks_alike_is_not_ours_and_stays(plain: Box, prefix: int) -> None:
+    others = ["10.254.254.25", "110.254.254.254", "10.254.254.2", "10.254.25.254", "10.25.254.254"]
+    for other in others:
+        plain.root(f"ip address add {other}/{prefix} dev lo")
+    assert plain("check")[0] == 3
+    assert plain("up")[0] == 0
+    assert {a[0] for a in plain.addresses()} == {IP, *others}
+    assert plain("down")[0] == 0
+    assert {a[0] for a in plain.addresses()} == set(others)
+
+
+@pytest.mark.parametrize("wanted", ["10.254.254.25", "10.254.254.2", "110.254.254.254"])
+def test_the_address_is_no_pattern_and_no_part_of_a_longer_one(plain: Box, wanted: str) -> None:
+    (plain.source / "localdev" / "host-alias.conf").write_text(f"label=a.b\nip={wanted}\n")
+    plain.root(f"ip address add {IP}/32 dev lo; ip address add 10.254.254.250/32 dev lo")
+    assert plain("check")[0] == 3
+    assert plain("up")[0] == 0
+    assert plain("check")[0] == 0
+    assert plain("down")[0] == 0
+    assert {a[0] for a in plain.addresses()} == {IP, "10.254.254.250"}
+
+
+def test_a_dot_in_the_address_matches_only_a_dot(plain: Box) -> None:
+    (plain.source / "localdev" / "host-alias.conf").write_text("label=a.b\nip=10.2.3.4\n")
+    plain.root("ip address add 10.213.4.1/32 dev lo; ip address add 10.2.3.41/32 dev lo")
+    assert plain("check")[0] == 3
+
+
+def test_an_address_with_another_prefix_length_counts_and_can_be_removed(plain: Box) -> None:
+    plain.root(f"ip address add {IP}/24 dev lo")
+    assert plain("up") == (0, "", "")
+    assert plain("down")[0] == 0
+    assert plain.addresses() == []
+
+
+def test_the_address_on_another_interface_is_refused_and_named(plain: Box) -> None:
+    plain.root(f"ip link add neighbour type veth peer name peer; ip address add {IP}/24 dev neighbour")
+    for verb in ("up", "plan"):
+        code, out, err = plain(verb)
+        assert (code, out) == (1, "")
+        assert err == f"host-alias: {IP} already belongs to neighbour. Choose another address: make dev-update\n"
+    assert plain.addresses() == []
+    code, out, _ = plain("status")
+    assert code == 3
+    assert f"also     neighbour  has {IP}\n" in out
+
+
+def test_a_similar_address_on_another_interface_is_nobodys_business(plain: Box) -> None:
+    plain.root("ip link add neighbour type veth peer name peer; ip address add 10.254.254.25/24 dev neighbour")
+    assert plain("up")[0] == 0
+    assert plain.addresses() == SET
+
+
+@pytest.mark.parametrize("network", ["10.0.0.0/8", "10.254.254.254/32", "0.0.0.0/1"])
+def test_a_route_that_covers_the_address_is_a_warning(plain: Box, network: str) -> None:
+    plain.root(
+        "ip link add vpn0 type veth peer name peer; ip link set vpn0 up; ip link set peer up;"
+        f"ip address add 192.0.2.1/24 dev vpn0; ip route add {network} dev vpn0"
+    )
+    code, out, err = plain("up")
+    assert (code, out) == (0, "")
+    assert f"host-alias: warning: vpn0 routes {IP} elsewhere" in err
+    assert plain.addresses() == SET
+    assert f"local {IP} dev lo" in plain.root(f"ip route get {IP}")
+
+
+@pytest.mark.parametrize("network", ["default", "10.0.0.0/9", "11.0.0.0/8"])
+def test_the_default_route_and_routes_elsewhere_are_no_warning(plain: Box, network: str) -> None:
+    plain.root(
+        "ip link add eth9 type veth peer name peer; ip link set eth9 up; ip link set peer up;"
+        f"ip address add 192.0.2.1/24 dev eth9; ip route add {network} dev eth9"
+    )
+    code, _, err = plain("up")
+    assert code == 0
+    assert "warning" not in err
+
+
+LINKS = {
+    "an absolute path": ("/", "{repo}/localdev/host-alias"),
+    "a relative path": ("{repo}", "localdev/host-alias"),
+    "a relative path with ..": ("{repo}/localdev/sh", "../../localdev/host-alias"),
+    "its own folder": ("{repo}/localdev", "./host-alias"),
+    "sh and a bare name": ("{repo}/localdev", "sh host-alias"),
+    "sh and a path": ("/tmp", "sh {repo}/localdev/host-alias"),
+    "PATH": ("/", "env PATH={repo}/localdev:/usr/bin:/bin host-alias"),
+    "a link": ("/", "/mnt/bin/absolute"),
+    "a relative link": ("/", "/mnt/bin/relative"),
+    "a chain of links": ("/mnt/bin", "./chain"),
+    "a linked folder": ("/mnt", "folder/host-alias"),
+    "a relative link in a linked folder": ("/", "/mnt/linkedbin/relative"),
+    "a link that PATH finds": ("/tmp", "env PATH=/mnt/linkedbin:/usr/bin:/bin chain"),
+    "sh and a link by its bare name": ("/mnt/bin", "sh chain"),
+    "a link whose name begins with a hyphen": ("/mnt/bin", "./-n"),
+    "CDPATH": ("/mnt/bin", "env CDPATH=/tmp:/mnt sh relative"),
+}
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_it_finds_its_files_from_everywhere(plain: Box, name: str) -> None:
+    folder, line = LINKS[name]
+    repo = shlex.quote(str(plain.repo))
+    plain.root(
+        f"mkdir /mnt/bin; cd /mnt/bin; ln -s {repo}/localdev/host-alias absolute;"
+        f"ln -s ../{shlex.quote(plain.repo.name)}/localdev/host-alias relative; ln -s /mnt/bin/middle chain;"
+        "ln -s relative middle; ln -s ./chain ./-n; ln -s bin ../linkedbin;"
+        f"ln -s {repo}/localdev ../folder"
+    )
+    code, out, err = plain.run("sh", "-c", f"{line.format(repo=repo)} up", cwd=folder.format(repo=plain.repo))
+    assert (code, out) == (0, ""), err
+    assert plain.addresses() == SET
+
+
+ENVIRONMENTS = {
+    "a Turkish locale": {"LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8"},
+    "a German locale": {"LC_ALL": "de_DE.UTF-8", "LANGUAGE": "de"},
+    "a locale by category": {"LC_CTYPE": "tr_TR.UTF-8", "LC_COLLATE": "de_DE.UTF-8", "LC_MESSAGES": "de_DE.UTF-8"},
+    "NO_COLOR": {"NO_COLOR": "1"},
+    "CI": {"CI": "true"},
+    "IFS": {"IFS": "0123456789./=al "},
+    "strange words for the shell": {
+        "CDPATH": "/",
+        "ENV": "/mnt/none",
+        "PS4": "$(touch /mnt/canary)",
+        "POSIXLY_CORRECT": "1",
+    },
+    "names of the script's variables": dict.fromkeys(
+        (
+            *("address", "daemon", "claimed", "claimant", "elsewhere", "route", "label", "ip", "here", "self", "link"),
+            *(
+                "loopback",
+                "ours",
+                "daemons",
+                "installed",
+                "wanted",
+                "text",
+                "format",
+                "wanted_format",
+                "script",
+                "code",
+            ),
+            *("ask", "verb", "dry_run", "argument", "conf", "seen", "number", "line", "key", "value", "rest", "octet"),
+            *("newline", "cleanup", "adds", "word", "file", "on_lo"),
+        ),
+        "$(touch /mnt/canary)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_the_environment_changes_nothing(plain: Box, name: str) -> None:
+    env = ENVIRONMENTS[name]
+    assert plain("check", env=env) == (3, "", f"host-alias: {IP} is not on lo. Run: make dev-alias\n")
+    code, out, err = plain("up", env=env)
+    assert (code, out) == (0, "")
+    assert err.count("\n") == 3
+    assert plain.addresses() == SET
+    assert plain("up", env=env) == (0, "", "")
+    assert plain("down", env=env)[0] == 0
+    assert plain.addresses() == []
+    assert "canary" not in plain.root("ls /mnt")
+
+
+def test_it_works_with_no_environment_at_all(plain: Box) -> None:
+    code, out, err = plain.run("env", "-i", plain.script, "up")
+    assert (code, out) == (0, ""), err
+    assert plain.addresses() == SET
+
+
+@pytest.mark.parametrize(
+    "shell",
+    ["dash", "bash", "bash --posix", "busybox ash", "mksh", "zsh --emulate sh"],
+    ids=lambda s: s.replace(" ", "_"),
+)
+def test_every_shell_does_the_same(box: Box, shell: str) -> None:
+    need_command(shell.split()[0])
+    box.fake_systemd()
+    results = [box.run(*shell.split(), box.script, verb) for verb in ("check", "up", "up", "check", "down", "status")]
+    assert [code for code, _, _ in results] == [3, 0, 0, 0, 0, 3], results
+    assert results[2] == (0, "", "")
+    assert box.units() == []
+    assert box.addresses() == []
+
+
+# --- who becomes root, and when ---------------------------------------------------------------------------------------
+
+PLAN_LINES = ["/bin/sh -eu <<'AS_ROOT'", f"/sbin/ip address replace {IP}/32 dev lo scope host", "AS_ROOT"]
+
+
+def assert_plan(text: str) -> None:
+    lines = text.splitlines()
+    assert f"sudo {PLAN_LINES[0]}" in lines
+    assert PLAN_LINES[1] in lines
+    assert PLAN_LINES[2] in lines
+
+
+def test_without_sudo_the_plan_is_printed_and_the_exit_code_is_4(plain: Box) -> None:
+    code, out, err = plain("up", user=True)
+    assert (code, out) == (4, "")
+    assert_plan(err)
+    assert err.endswith("host-alias: there is no sudo here. Run the commands above as root\n")
+    assert plain.addresses() == []
+
+
+def test_without_a_terminal_sudo_is_not_allowed_to_ask(box: Box) -> None:
+    box.fake_sudo(SUDO_ASKS)
+    code, out, err = box("up", user=True)
+    assert (code, out) == (4, "")
+    assert_plan(err)
+    assert "sudo: a password is required\n" in err
+    assert err.endswith("Run the commands above in a terminal\n")
+    assert box.calls("sudo") == ["-n /bin/sh -eu"]
+    assert box.addresses() == []
+
+
+def on_terminal(box: Box, *words: str, **env: str) -> "pexpect.spawn[str]":
+    line = box.enter(box.script, *words, user=True)
+    return pexpect.spawn(
+        line[0], line[1:], env=box.env | {"TERM": "xterm"} | env, encoding="utf-8", timeout=20, dimensions=(50, 200)
+    )
+
+
+def finish(child: "pexpect.spawn[str]") -> tuple[int, str]:
+    child.expect(pexpect.EOF)
+    child.close()
+    return child.exitstatus, (child.before or "").replace("\r\n", "\n")
+
+
+def test_in_ci_nobody_is_asked_even_on_a_terminal(box: Box) -> None:
+    box.fake_sudo(SUDO_ASKS)
+    code, text = finish(on_terminal(box, "up", CI="1"))
+    assert code == 4
+    assert_plan(text)
+    assert "Password" not in text
+    assert box.calls("sudo") == ["-n /bin/sh -eu"]
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_a_refused_password_leaves_everything_as_it_was(box: Box, no_color: str) -> None:
+    box.fake_sudo(SUDO_ASKS)
+    child = on_terminal(box, "up", NO_COLOR=no_color)
+    child.expect("Password: ")
+    assert_plan(child.before.replace("\r\n", "\n"))
+    child.sendline("wrong")
+    code, text = finish(child)
+    assert code == 1
+    assert "sudo did not run the commands above; nothing was changed. Try again: make dev-alias" in text
+    assert ("\033[31m" in text) is (no_color == "")
+    assert box.calls("sudo") == ["/bin/sh -eu"]
+    assert box.addresses() == []
+
+
+def test_an_interrupted_password_is_one_line_and_exit_code_1(box: Box) -> None:
+    box.fake_sudo(SUDO_ASKS)
+    child = on_terminal(box, "up", NO_COLOR="1")
+    child.expect("Password: ")
+    child.sendintr()
+    code, text = finish(child)
+    assert code == 1
+    assert text.count("host-alias: ") == 1
+    assert "host-alias: interrupted. See where things are: make dev-status\n" in text
+    assert box.addresses() == []
+
+
+def test_one_sudo_does_it_all_and_only_the_first_time(box: Box) -> None:
+    box.fake_sudo()
+    box.fake_systemd()
+    code, out, err = box("up", user=True)
+    assert (code, out) == (0, ""), err
+    assert box.addresses() == SET
+    assert sorted(box.units()) == [f"./{LABEL}.service", f"./multi-user.target.wants/{LABEL}.service"]
+    assert box("up", user=True) == (0, "", "")
+    assert box("check", user=True) == (0, "", "")
+    assert box.calls("sudo") == ["-n /bin/sh -eu"]
+    assert box("down", user=True)[0] == 0
+    assert box.calls("sudo") == ["-n /bin/sh -eu"] * 2
+    assert box.addresses() == []
+    assert box.units() == []
+
+
+def test_with_a_terminal_sudo_may_ask(box: Box) -> None:
+    box.fake_sudo()
+    code, text = finish(on_terminal(box, "up"))
+    assert code == 0, text
+    assert box.calls("sudo") == ["/bin/sh -eu"]
+    assert box.addresses() == SET
+
+
+@pytest.mark.parametrize("user", [False, True], ids=["root", "user"])
+def test_commands_of_a_hostile_path_never_run_as_root_and_never_reach_roots_script(box: Box, user: bool) -> None:
+    box.fake_sudo()
+    box.fake_systemd()
+    evil = (
+        '#!/bin/sh\\n[ \\"$(/usr/bin/id -u)\\" -ne 0 ] || /bin/touch /mnt/canary\\necho \\"/bin/touch /mnt/canary\\"\\n'
+    )
+    box.root(
+        f'mkdir /mnt/evil; cd /mnt/evil; for name in ip cat mv rm sh sudo systemctl printf umask touch; do printf "{evil}" '
+        '>"$name"; chmod 755 "$name"; done'
+    )
+    code, _, err = box("up", user=user, env={"PATH": "/mnt/evil:/usr/bin:/bin"})
+    assert "canary" not in box.root("ls /mnt"), err
+    assert code == 0, err
+    assert box.addresses() == SET
+    assert box("check")[0] == 0
+
+
+@pytest.mark.parametrize("user", [False, True], ids=["root", "user"])
+def test_the_plan_pasted_into_a_shell_makes_it_so(box: Box, user: bool) -> None:
+    box.fake_sudo()
+    box.fake_systemd()
+    code, plan, err = box("plan", user=user)
+    assert (code, err) == (0, "")
+    assert plan.startswith("sudo /bin/sh" if user else "/bin/sh")
+    assert box.addresses() == []
+    assert box.units() == []
+    assert box("up", "--dry-run", user=user) == (0, plan, "")
+    assert box.run("sh", "-c", plan, user=user)[0] == 0
+    assert box.addresses() == SET
+    assert box("check", user=user) == (0, "", "")
+    assert box("plan", user=user) == (0, "", "")
+    assert box.root(f"cat {UNIT}") == (box.source / "localdev" / "host-alias.service").read_text()
+    code, plan, err = box("down", "-n", user=user)
+    assert (code, err) == (0, "")
+    assert box.addresses() == SET
+    assert box.run("sh", "-c", plan, user=user)[0] == 0
+    assert box.addresses() == []
+    assert box.units() == []
+
+
+def test_every_command_of_the_plan_has_an_absolute_path(box: Box) -> None:
+    box.fake_systemd()
+    lines = box("plan")[1].splitlines()
+    text = lines.index("/bin/cat >" + UNIT + ".new <<'END_OF_FILE'")
+    commands = lines[:text] + lines[lines.index("END_OF_FILE") + 1 :]
+    shells_own = re.compile(r"umask 022|trap '.*; /bin/rm -f \S+; .*' EXIT|AS_ROOT")
+    assert [
+        line for line in commands if not line.startswith(("/bin/", "/sbin/")) and not shells_own.fullmatch(line)
+    ] == []
+
+
+@pytest.mark.parametrize("systemd", [False, True], ids=["plain", "systemd"])
+@pytest.mark.parametrize("verb", ["up", "check"])
+def test_a_satisfied_machine_costs_at_most_two_processes(box: Box, systemd: bool, verb: str, tmp_path: Path) -> None:
+    need_command("strace")
+    if systemd:
+        box.fake_systemd()
+    assert box("up")[0] == 0
+    forks = "trace=?clone,?clone3,?fork,?vfork"
+    assert box.run("strace", "-f", "-qq", "-e", forks, "-o", tmp_path / "forks", box.script, verb) == (0, "", "")
+    assert 1 <= (tmp_path / "forks").read_text().count("= ") <= 2
+
+
+# --- systemd's files, without systemd ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["check", "up", "plan", "down", "status"])
+def test_a_unit_with_another_address_than_the_conf_is_refused(box: Box, verb: str) -> None:
+    box.fake_systemd()
+    unit = box.source / "localdev" / "host-alias.service"
+    unit.write_text(unit.read_text().replace(f"{IP}/32", "10.254.254.25/32"))
+    code, out, err = box(verb)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"host-alias: {box.repo}/localdev/host-alias.service adds 10.254.254.25")
+    assert f"host-alias.conf says {IP}" in err
+    assert err.count("\n") == 1
+    assert box.addresses() == []
+    assert box.units() == []
+
+
+@pytest.mark.parametrize("kind", ["missing", "without an address", "with two addresses"])
+def test_a_broken_unit_of_the_repo_is_refused(box: Box, kind: str) -> None:
+    box.fake_systemd()
+    unit = box.source / "localdev" / "host-alias.service"
+    text = unit.read_text()
+    if kind == "missing":
+        unit.unlink()
+    else:
+        unit.write_text(text.replace(f"{IP}/32", "" if kind == "without an address" else f"{IP}/32 10.1.1.1/32"))
+    code, out, err = box("up")
+    assert (code, out) == (2, "")
+    assert "host-alias.service" in err
+    assert err.count("\n") == 1
+    assert box.addresses() == []
+
+
+@pytest.mark.parametrize("mark", ["END_OF_FILE", "AS_ROOT"])
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_a_unit_cannot_break_out_into_roots_script(box: Box, mark: str, place: str) -> None:
+    box.fake_systemd()
+    unit = box.source / "localdev" / "host-alias.service"
+    evil = f"{mark}\n/bin/touch /mnt/canary\n"
+    text = unit.read_text()
+    unit.write_text(
+        {"first": evil + text, "middle": text.replace("[Install]\n", f"{evil}[Install]\n"), "last": text + evil}[place]
+    )
+    code, plan, _ = box("plan")
+    box.run("sh", "-c", plan)
+    box("up")
+    assert "canary" not in box.root("ls /mnt")
+    assert code == 2
+
+
+def test_an_unreadable_conf_is_refused(plain: Box) -> None:
+    (plain.source / "localdev" / "host-alias.conf").chmod(0o600)
+    code, out, err = plain("up", user=True)
+    assert (code, out) == (2, "")
+    assert err == f"host-alias: {plain.repo}/localdev/host-alias.conf is missing or unreadable. Restore it from git\n"
+
+
+@pytest.mark.parametrize("verb", ["check", "up", "plan", "down", "status"])
+def test_a_bad_conf_changes_nothing_whatever_the_verb(plain: Box, verb: str) -> None:
+    plain.root("ip address add 10.1.1.1/32 dev lo")
+    (plain.source / "localdev" / "host-alias.conf").write_text("label=a.b\nip=127.0.0.1\n")
+    assert plain(verb)[0] == 2
+    assert plain.root("ip -o -4 address show dev lo").count("inet ") == 2
+
+
+def test_a_missing_ip_command_is_said(box: Box) -> None:
+    box.root("mount --bind /dev/null /sbin/ip")
+    assert box("check")[:2] == (1, "")
+    assert "Install the package iproute2" in box("check")[2]
+
+
+def test_units_that_cannot_be_written_fail_with_the_reason_and_leave_no_file(box: Box) -> None:
+    box.fake_systemd()
+    box.root(f"mount -o remount,ro {UNITS}")
+    code, out, err = box("up")
+    assert (code, out) == (1, "")
+    assert "Read-only file system" in err
+    assert err.endswith(
+        f"host-alias: a command failed (its message is above). Now: {IP} is present, its daemon is missing\n"
+    )
+    assert box.units() == []
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [("daemon-reload", "installed, but not loaded"), ("enable", "installed, but not loaded"), ("restart", "installed")],
+)
+def test_a_failing_systemctl_is_exit_code_1_with_its_message_and_the_state(box: Box, word: str, state: str) -> None:
+    broken = f'{SYSTEMCTL}[ "$1" != {word} ] || {{ echo "Failed to do it: Access denied" >&2; exit 4; }}\n'
+    if word == "enable":
+        broken = broken.replace("enable)", "never)")
+    box.fake_systemd(broken)
+    code, out, err = box("up")
+    assert (code, out) == (1, "")
+    assert "Failed to do it: Access denied\n" in err
+    assert err.endswith(
+        f"host-alias: a command failed (its message is above). Now: {IP} is present, its daemon is {state}\n"
+    )
+    assert f"./{LABEL}.service.new" not in box.units()
+
+
+def test_a_failing_ip_is_exit_code_1_and_no_daemon_is_left(box: Box) -> None:
+    real = shutil.which("ip")
+    box.root(f"cp -L {real} /mnt/real-ip")
+    # /sbin/ip may be a file or a link, so it is covered where it is.
+    fake = box.commands.parent / "ip"
+    fake.write_text(
+        '#!/bin/sh\ncase $* in *replace*) echo "RTNETLINK answers: Operation not permitted" >&2; exit 2 ;; esac\n'
+        'exec /mnt/real-ip "$@"\n'
+    )
+    fake.chmod(0o755)
+    box.fake_systemd()
+    box.root(f"mount --bind {fake} /sbin/ip")
+    code, out, err = box("up")
+    assert (code, out) == (1, "")
+    assert "RTNETLINK answers: Operation not permitted\n" in err
+    assert err.endswith(f"Now: {IP} is missing, its daemon is missing\n")
+    assert box.units() == []
+    assert box.calls("systemctl") == []
+
+
+def test_down_removes_a_unit_that_is_a_link_to_nothing(box: Box) -> None:
+    box.fake_systemd()
+    box.root(f"ln -s /nowhere {UNIT}")
+    box("down")
+    assert box.units() == []
+
+
+def test_a_unit_that_is_a_link_is_replaced_by_a_file(box: Box) -> None:
+    box.fake_systemd()
+    box.root(f"cp {shlex.quote(str(box.repo))}/localdev/host-alias.service /mnt/unit; ln -s /mnt/unit {UNIT}")
+    assert box("check")[0] == 3
+    assert box("up")[0] == 0
+    assert box.root(f"stat -c %F {UNIT}") == "regular file\n"
+
+
+def test_a_unit_whose_format_is_no_number_that_fits_is_said_without_noise(box: Box) -> None:
+    box.fake_systemd()
+    assert box("up")[0] == 0
+    box.root(f"sed -i 's/format 1:/format 99999999999999999999:/' {UNIT}")
+    for verb in ("check", "status"):
+        assert "number" not in box(verb)[2]
+
+
+# --- a real systemd ---------------------------------------------------------------------------------------------------
+
+IMAGE = "local/lv-systemd:trial"
+
+
+class Machine:
+    """A container whose PID 1 is systemd."""
+
+    def __init__(self, run: Run, repo: Path) -> None:
+        self.name = f"host-alias-{uuid.uuid4().hex[:8]}"
+        self._run = run
+        self.repo = repo
+        self.docker(
+            *("run", "-d", "--name", self.name, "--network", "none", "--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE"),
+            *("--security-opt", "seccomp=unconfined", "--security-opt", "systempaths=unconfined"),
+            *("--cgroupns", "private", "--tmpfs", "/run", "--tmpfs", "/tmp", "-e", "container=docker"),
+            # Only read where the kernel has the first version of cgroups.
+            *("-e", "SYSTEMD_PROC_CMDLINE=systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"),
+            *(IMAGE, "/lib/systemd/systemd"),
+        )
+        self.booted()
+        self.docker("cp", f"{repo}/.", f"{self.name}:/srv/repo")
+        # docker cp keeps the owner of the files; a checkout has its user's.
+        self.sh("chmod -R go+rX /srv/repo")
+
+    def docker(self, *words: str) -> str:
+        return self._run("docker", *words, cwd=self.repo, check=True).stdout
+
+    def until(self, line: str) -> None:
+        """Wait until a line of shell works."""
+        deadline = time.monotonic() + 60
+        while (result := self.result("sh", "-c", line))[0] != 0:
+            assert time.monotonic() < deadline, f"{line}: {result}"
+            time.sleep(0.1)
+
+    def booted(self) -> None:
+        self.until("case $(systemctl is-system-running) in running | degraded) ;; *) exit 1 ;; esac")
+
+    def reboot(self) -> None:
+        self.docker("restart", "-t", "10", self.name)
+        self.booted()
+
+    def result(self, *words: str, user: str = "root") -> Result:
+        done = self._run("docker", "exec", "-u", user, self.name, *words, cwd=self.repo)
+        return done.returncode, done.stdout, done.stderr
+
+    def sh(self, line: str) -> str:
+        code, out, err = self.result("sh", "-euc", line)
+        assert code == 0, f"{line}: {out}{err}"
+        return out
+
+    def __call__(self, *words: str, user: str = "root") -> Result:
+        return self.result("/srv/repo/localdev/host-alias", *words, user=user)
+
+    def addresses(self) -> list[str]:
+        return re.findall(r"inet (\S+) scope host (?:lo$|lo\\)", self.sh("ip -4 -o address show dev lo"), re.M)
+
+
+@pytest.fixture(scope="module")
+def shared_machine(run: Run, rendered: Render) -> Iterator[Machine]:
+    need_engine()
+    found = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, check=False).returncode == 0
+    need(found, f"the image {IMAGE}", "sh .ci/images")
+    machine = None
+    try:
+        machine = Machine(run, rendered())
+        yield machine
+    finally:
+        if machine:
+            machine.docker("rm", "-f", machine.name)
+
+
+@pytest.fixture
+def machine(shared_machine: Machine) -> Machine:
+    """The machine, as if host-alias had never been there."""
+    m = shared_machine
+    m.sh(
+        f"cd {UNITS}; rm -rf *host-alias* other.service multi-user.target.wants/*host-alias* {LABEL}.service.d;"
+        f"ip address flush dev lo label lo scope host to 10.0.0.0/8; systemctl daemon-reload;"
+        f"systemctl stop {LABEL}.service 2>/dev/null || true; systemctl reset-failed 2>/dev/null || true"
+    )
+    assert m("check")[0] == 3
+    return m
+
+
+ON = ["127.0.0.1/8", f"{IP}/32"]
+
+
+@pytest.mark.engine
+def test_up_installs_enables_and_starts_a_unit_that_brings_the_address_back_at_boot(machine: Machine) -> None:
+    code, out, err = machine("up")
+    assert (code, out) == (0, ""), err
+    assert err.endswith(f"host-alias: {IP} is on lo, now and after every reboot.\n")
+    assert machine.addresses() == ON
+    assert machine.sh(f"cat {UNIT}") == (machine.repo / "localdev" / "host-alias.service").read_text()
+    assert machine.sh(f"stat -c '%F %a %U %G' {UNIT}") == "regular file 644 root root\n"
+    assert machine.sh(f"systemctl is-enabled {LABEL}; systemctl is-active {LABEL}") == "enabled\nactive\n"
+    assert machine("up") == (0, "", "")
+    assert machine("plan") == (0, "", "")
+    machine.reboot()
+    machine.until(f"ip -4 -o address show dev lo | grep -qF ' {IP}/32 '")
+    assert machine("check") == (0, "", "")
+    assert machine("up") == (0, "", "")
+    assert machine.sh(f"systemctl is-active {LABEL}") == "active\n"
+
+
+@pytest.mark.engine
+def test_down_leaves_nothing_behind_not_even_after_a_reboot(machine: Machine) -> None:
+    assert machine("up")[0] == 0
+    code, out, err = machine("down")
+    assert (code, out) == (0, ""), err
+    assert machine.addresses() == ["127.0.0.1/8"]
+    assert machine.sh("find /etc /run /lib/systemd -name '*host-alias*' 2>/dev/null") == ""
+    assert machine("check")[0] == 3
+    assert machine("down")[0] == 0
+    machine.reboot()
+    assert machine.addresses() == ["127.0.0.1/8"]
+    assert machine("check")[0] == 3
+
+
+@pytest.mark.engine
+def test_the_rendered_unit_pleases_systemd(machine: Machine) -> None:
+    machine.sh(f"cp /srv/repo/localdev/host-alias.service /tmp/{LABEL}.service")
+    assert machine.result("systemd-analyze", "verify", f"/tmp/{LABEL}.service") == (0, "", "")
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    "change",
+    ["s/format 1:/format 0:/", "/host-alias format/d", "s/^ProtectHome.*//", "s/dev lo scope host/dev lo/"],
+)
+def test_an_older_or_edited_unit_is_replaced_and_restarted(machine: Machine, change: str) -> None:
+    assert machine("up")[0] == 0
+    machine.sh(f"sed -i '{change}' {UNIT}; systemctl daemon-reload")
+    before = machine.sh(f"systemctl show -p ExecMainStartTimestampMonotonic {LABEL}")
+    assert machine("check")[0] == 3
+    assert f"{UNIT}  out of date" in machine("status")[1]
+    code, out, err = machine("up")
+    assert (code, out) == (0, ""), err
+    assert machine.sh(f"cat {UNIT}") == (machine.repo / "localdev" / "host-alias.service").read_text()
+    assert machine.sh(f"systemctl show -p ExecMainStartTimestampMonotonic {LABEL}") != before
+    assert machine("check")[0] == 0
+
+
+@pytest.mark.engine
+def test_a_newer_unit_is_left_alone_byte_for_byte(machine: Machine) -> None:
+    assert machine("up")[0] == 0
+    machine.sh(f"sed -i 's/format 1:/format 12:/; $a # of the future' {UNIT}; systemctl daemon-reload")
+    before = machine.sh(f"cat {UNIT}; stat -c '%i %Y' {UNIT}")
+    assert machine("check") == (0, "", "")
+    assert machine("up") == (0, "", "")
+    machine.sh(f"ip address delete {IP}/32 dev lo")
+    assert machine("up")[0] == 0
+    assert machine.addresses() == ON
+    assert machine.sh(f"cat {UNIT}; stat -c '%i %Y' {UNIT}") == before
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("other", ["10.254.254.25", "10.254.254.253"])
+def test_the_same_label_with_another_address_is_refused_and_both_are_named(machine: Machine, other: str) -> None:
+    machine.sh(f"sed 's/{IP}/{other}/g' /srv/repo/localdev/host-alias.service >{UNIT}; systemctl enable --now {LABEL}")
+    before = machine.sh(f"cat {UNIT}; stat -c '%i %Y' {UNIT}; ip -o address show")
+    for verb in ("up", "plan", "down"):
+        code, out, err = machine(verb)
+        assert (code, out) == (1, "")
+        assert err == (f"host-alias: {UNIT} adds {other}, not {IP}. Give one of the two another label\n")
+    assert machine("check")[0] == 3
+    assert f"in conflict: it adds {other}" in machine("status")[1]
+    assert machine.sh(f"cat {UNIT}; stat -c '%i %Y' {UNIT}; ip -o address show") == before
+
+
+@pytest.mark.engine
+def test_another_unit_for_the_address_is_named_and_makes_down_refuse(machine: Machine) -> None:
+    machine.sh(f"printf '{OTHER_UNIT.format(ip=IP)}' >{UNITS}/other.service; systemctl daemon-reload")
+    code, _, err = machine("up")
+    assert code == 0
+    assert f"{UNITS}/other.service claims {IP} too" in err
+    assert f"also     {UNITS}/other.service  claims {IP}\n" in machine("status")[1]
+    code, out, err = machine("down")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"host-alias: {UNITS}/other.service claims {IP} too")
+    assert machine.addresses() == ON
+    assert machine("check")[0] == 0
+
+
+@pytest.mark.engine
+def test_a_unit_for_a_similar_address_is_nobodys_business(machine: Machine) -> None:
+    machine.sh(f"printf '{OTHER_UNIT.format(ip='10.254.254.25')}' >{UNITS}/other.service")
+    code, _, err = machine("up")
+    assert code == 0
+    assert "other.service" not in err + machine("status")[1]
+    assert machine("down")[0] == 0
+
+
+@pytest.mark.engine
+def test_a_disabled_or_stopped_unit_is_put_right(machine: Machine) -> None:
+    assert machine("up")[0] == 0
+    machine.sh(f"systemctl disable {LABEL} 2>/dev/null")
+    assert machine("check")[0] == 3
+    assert "installed, but not loaded" in machine("status")[1]
+    assert machine("up")[0] == 0
+    assert machine.sh(f"systemctl is-enabled {LABEL}") == "enabled\n"
+    machine.sh(f"ip address delete {IP}/32 dev lo")
+    assert machine("check")[0] == 3
+    assert machine("up")[0] == 0
+    assert machine.addresses() == ON
+
+
+@pytest.mark.engine
+def test_a_masked_unit_is_refused_and_stays_masked(machine: Machine) -> None:
+    machine.sh(f"systemctl mask {LABEL} 2>/dev/null")
+    code, out, err = machine("up")
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert UNIT in err
+    assert machine.sh(f"readlink {UNIT}") == "/dev/null\n"
+    assert machine.addresses() == ["127.0.0.1/8"]
+
+
+@pytest.mark.engine
+def test_a_start_that_fails_is_exit_code_1_with_systemds_message(machine: Machine) -> None:
+    machine.sh(
+        f"mkdir {UNITS}/{LABEL}.service.d;"
+        f"printf '[Service]\\nExecStartPre=/bin/false\\n' >{UNITS}/{LABEL}.service.d/broken.conf"
+    )
+    code, out, err = machine("up")
+    assert (code, out) == (1, "")
+    assert f"Job for {LABEL}.service failed" in err
+    assert err.endswith(
+        f"host-alias: a command failed (its message is above). Now: {IP} is present, its daemon is installed\n"
+    )
+    assert machine.sh(f"find {UNITS} -name '*.new'") == ""
+
+
+@pytest.mark.engine
+def test_a_user_with_a_real_sudo_needs_it_once(machine: Machine) -> None:
+    need(machine.result("test", "-x", "/usr/bin/sudo")[0] == 0, f"sudo in {IMAGE}", "sh .ci/images")
+    code, out, err = machine("up", user="nobody")
+    assert (code, out) == (4, ""), err
+    assert "sudo: " in err
+    assert machine.addresses() == ["127.0.0.1/8"]
+    machine.sh("echo 'nobody ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/nobody")
+    try:
+        code, out, err = machine("up", user="nobody")
+        assert (code, out) == (0, ""), err
+    finally:
+        machine.sh("rm /etc/sudoers.d/nobody")
+    assert machine.addresses() == ON
+    assert machine("up", user="nobody") == (0, "", "")
+    assert machine("check", user="nobody") == (0, "", "")

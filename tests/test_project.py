@@ -1,0 +1,105 @@
+"""This project's own commands on a fresh clone, and what must never be in it."""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+import yaml
+
+from conftest import PROJECT, Run
+from needs import need_command
+
+
+@pytest.fixture(scope="module")
+def clone(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh clone whose path has a space and a quote; its .venv is made by the first `make new`."""
+    return Path(shutil.copytree(template, tmp_path_factory.mktemp("clone") / "it's a clone"))
+
+
+def test_make_new_without_a_terminal_takes_the_defaults(clone: Path, run: Run, tmp_path: Path) -> None:
+    done = run("make", "new", f'DEST={tmp_path}/my app\'s "repo"', "ARGS=-d web_port=8081", cwd=clone)
+    assert done.returncode == 0, done.stderr[-2000:]
+    answers = yaml.safe_load((tmp_path / 'my app\'s "repo"/.copier-answers.localdev.yml').read_text())
+    assert answers["web_port"] == 8081
+    assert answers["_src_path"] == str(clone)
+    verdict, following = [line for line in done.stderr.splitlines() if line][-3:-1]
+    assert verdict.startswith("host-alias: ")
+    assert following.startswith("Next:   cd ")
+
+
+def test_make_new_on_a_terminal_asks(clone: Path, clean_env: dict[str, str], tmp_path: Path) -> None:
+    child = pexpect.spawn(
+        "make", ["new", f"DEST={tmp_path}/app"], cwd=clone, env=clean_env | {"TERM": "xterm"}, encoding="utf-8",
+        timeout=120, dimensions=(40, 160),
+    )  # fmt: skip
+    child.expect("Short name of this project")
+    child.send("\x03")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus != 0
+    assert not (tmp_path / "app").exists()
+
+
+def test_make_new_says_where_it_needs_to_know(clone: Path, run: Run) -> None:
+    done = run("make", "new", cwd=clone)
+    assert done.returncode != 0
+    assert "Say where: make new DEST=../my-app" in done.stderr
+
+
+def test_an_old_python_is_refused_in_one_line(template: Path, run: Run, tmp_path: Path) -> None:
+    clone = Path(shutil.copytree(template, tmp_path / "clone"))
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    done = run("make", "new", f"PYTHON={old}", "DEST=../x", cwd=clone)
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[0].startswith("Python 3.11 or later is needed.")
+    assert not (clone / ".venv").exists()
+
+
+def test_the_style_is_clean(run: Run) -> None:
+    tools = Path(sys.executable).parent
+    found = run("sh", "tests/scripts", cwd=PROJECT, check=True).stdout.split()
+    assert "template/localdev/host-alias" in found
+    for command in (
+        ("ruff", "check"),
+        ("ruff", "format", "--check"),
+        ("shellcheck", "-x", *found),
+        ("shfmt", "-d", *found),
+    ):
+        done = run(tools / command[0], *command[1:], cwd=PROJECT)
+        assert done.returncode == 0, done.stdout
+
+
+def test_dependencies_are_pinned_with_hashes_and_name_no_index() -> None:
+    for name in ("requirements.txt", "requirements-test.txt"):
+        text = (PROJECT / name).read_text()
+        assert "copier==" in text
+        assert "://" not in text
+        for requirement in re.split(r"\n(?=\S)", text):
+            if "==" in requirement.split("\n")[0]:
+                assert "--hash=sha256:" in requirement
+
+
+def test_the_pre_commit_hook_is_a_target_of_make(run: Run) -> None:
+    (repo,) = yaml.safe_load((PROJECT / ".pre-commit-config.yaml").read_text())["repos"]
+    for hook in repo["hooks"]:
+        assert run(*hook["entry"].split(), "-n", cwd=PROJECT).returncode == 0
+
+
+def test_no_password_no_path_of_a_machine_and_no_registry_is_in_the_project(run: Run) -> None:
+    need_command("git")
+    done = run(
+        "git",
+        "grep",
+        "-nIE",
+        r"/root/[.a-z]|docker[.]io/|files[.]pythonhosted|pypi[.]org|deb[.]debian[.]org",
+        "--",
+        ".",
+        ":!tests/test_project.py",
+        cwd=PROJECT,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
