@@ -96,7 +96,7 @@ def test_no_password_no_path_of_a_machine_and_no_registry_is_in_the_project(run:
         "git",
         "grep",
         "-nIE",
-        r"/root/[.a-z]|docker[.]io/|files[.]pythonhosted|pypi[.]org|deb[.]debian[.]org",
+        r"[ =:\"']/root/|docker[.]io/|files[.]pythonhosted|pypi[.]org|deb[.]debian[.]org",
         "--",
         ".",
         ":!tests/test_project.py",

@@ -174,6 +174,15 @@ def test_the_original_label_and_address_work_as_answers(rendered: Render, run: R
     assert run("sh", "localdev/host-alias", "check", cwd=repo).returncode in (0, 3)
 
 
+@pytest.mark.parametrize(("ip", "warned"), [("169.254.254.254", True), ("10.254.254.254", False)])
+def test_a_link_local_address_is_warned_about(
+    ip: str, warned: bool, template: Path, copier: Run, tmp_path: Path
+) -> None:
+    done = copier("copy", "-T", "--defaults", f"-dalias_ip={ip}", template, tmp_path / "app", cwd=tmp_path, check=True)
+    assert ("\nWarning: Colima" in done.stderr) is warned
+    assert "\nNext:   cd " in done.stderr
+
+
 def test_every_question_has_help_with_consequence_and_every_setting_a_reason() -> None:
     text = (PROJECT / "copier.yml").read_text()
     config = yaml.safe_load(text)
