@@ -94,7 +94,7 @@ contents() {
 claimed_addresses() {
 	claimed='' adds=no
 	set -f
-	IFS=" 	$newline<>\"'=/"
+	IFS=" 	$newline<>\"'=/;&|()"
 	for word in $1; do
 		case $word in
 		alias | add | replace) adds=yes ;;
@@ -113,6 +113,7 @@ format_of() {
 	case $1 in *'host-alias format '[0-9]*) ;; *) return 0 ;; esac
 	format=${1#*host-alias format }
 	format=${format%%[!0-9]*}
+	case $format in ?????????*) format=999999999 ;; esac
 }
 
 # look: sets address to present or missing, daemon to ready, unsupported, missing, older, off or conflict
@@ -125,7 +126,10 @@ look() {
 	[ -r "$ours" ] || die 2 "$ours is missing or unreadable. Restore it from git"
 	contents "$ours"
 	wanted=$text
-	case $wanted in *"${newline}END_OF_FILE$newline"*) die 2 "$ours has a line END_OF_FILE. Restore it from git" ;; esac
+	case $newline$wanted in *"${newline}END_OF_FILE$newline"* | *"${newline}AS_ROOT$newline"*)
+		die 2 "$ours has a line that would end what root reads. Restore it from git"
+		;;
+	esac
 	claimed_addresses "$wanted"
 	case "$claimed " in
 	" $ip ") ;;
@@ -137,7 +141,7 @@ look() {
 		return 0
 	fi
 	daemon=conflict claimed=''
-	[ -r "$installed" ] || return 0
+	[ -f "$installed" ] && [ -r "$installed" ] || return 0
 	contents "$installed"
 	claimed_addresses "$text"
 	case "$claimed " in *" $ip "*) ;; *) return 0 ;; esac
@@ -231,10 +235,7 @@ print_plan() {
 root_script() {
 	cleanup=''
 	case $1 in *"$installed.new"*) cleanup="; /bin/rm -f $installed.new" ;; esac
-	cat <<COMMANDS
-trap 'code=\$?$cleanup; [ "\$code" -eq 0 ] || exit 9' EXIT
-$1
-COMMANDS
+	printf "trap 'code=\$?%s; [ \"\$code\" -eq 0 ] || exit 9' EXIT\n%s\n" "$cleanup" "$1"
 }
 
 # run_as_root SCRIPT: shows SCRIPT, then runs it as root with at most one password; exits 1 or 4 when it cannot
@@ -270,10 +271,5 @@ AS_ROOT
 
 # write_commands FILE TEXT: prints commands that write TEXT to FILE.new. TEXT is what was compared: no file can change meanwhile
 write_commands() {
-	cat <<COMMANDS
-umask 022
-/bin/cat >$1.new <<'END_OF_FILE'
-${2%"$newline"}
-END_OF_FILE
-COMMANDS
+	printf "umask 022\n/bin/cat >%s.new <<'END_OF_FILE'\n%s\nEND_OF_FILE\n" "$1" "${2%"$newline"}"
 }

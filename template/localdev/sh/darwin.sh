@@ -64,7 +64,9 @@ os_explain_up() {
 # os_up_commands: prints the commands that root has to run, all paths absolute
 os_up_commands() {
 	[ "$address" = present ] || printf '/sbin/ifconfig lo0 alias %s netmask 255.255.255.255\n' "$ip"
-	case $daemon in missing | older)
+	# A file like ours that launchd does not load may have a bad owner or mode: it is written again.
+	[ "$daemon" != off ] || [ "$text" != "$wanted" ] || daemon=rewrite
+	case $daemon in missing | older | rewrite)
 		# Written, not copied: a copy would keep a quarantine attribute, and launchd refuses such a file.
 		write_commands "$installed" "$wanted"
 		cat <<COMMANDS

@@ -1,0 +1,203 @@
+"""The scripts say and do the same under every shell that may be /bin/sh somewhere, on Linux and on macOS.
+
+On Linux each life runs in a network namespace of its own, in which /run is empty: never this machine's lo or systemd.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import Render, Run
+from fakemac import FakeMac
+from needs import need, need_command, need_root
+
+REPO = "/Users/alice/my app's repo"
+IP = "10.254.254.254"
+LABEL = f"local.host-alias.{IP}"
+
+# name -> the package of the command and how it is called; BASH32 names a bash 3.2, the one that macOS has
+SHELLS: dict[str, tuple[str, list[str]]] = {
+    "dash": ("dash", ["dash"]),
+    "bash": ("bash", ["bash"]),
+    "bash --posix": ("bash", ["bash", "--posix"]),
+    "busybox ash": ("busybox", ["busybox", "ash"]),
+    "mksh": ("mksh", ["mksh"]),
+    "zsh --emulate sh": ("zsh", ["zsh", "--emulate", "sh"]),
+    "bash 3.2": ("", ["bash"]),
+    "bash 3.2 --posix": ("", ["bash", "--posix"]),
+}
+shells = pytest.mark.parametrize("shell", SHELLS)
+
+
+def called(shell: str) -> list[str]:
+    """Return the command line of `shell`, or skip the test when this machine has none."""
+    package, words = SHELLS[shell]
+    if package:
+        return [need_command(words[0], package), *words[1:]]
+    path = os.environ.get("BASH32")
+    need(path, "bash 3.2", "BASH32=/path/to/a/bash-3.2 make test")
+    return [str(path), *words[1:]]
+
+
+VERBS = ("check", "plan", "up", "up", "check", "status", "down --dry-run", "down", "down", "check")
+CODES = (3, 0, 0, 0, 0, 0, 0, 0, 0, 3)
+
+# The words after `life` are the command; its life in this namespace, everything it says, and its exit codes.
+LIFE = f"""
+mount -t tmpfs none /run || exit 125
+for verb in {" ".join(verb.replace(" ", "_") for verb in VERBS)}; do
+	printf -- '-- %s\\n' "$verb"
+	case $verb in *_*) set -- "$@" "${{verb#*_}}" ;; esac
+	"$@" "${{verb%%_*}}" 2>&1 </dev/null
+	printf -- '-- exit %s\\n' "$?"
+	case $verb in
+	*_*) set -- "$@" && eval "set -- $(i=1; while [ "$i" -lt "$#" ]; do printf '"${{%s}}" ' "$i"; i=$((i + 1)); done)" ;;
+	esac
+	ip -4 -o address show dev lo | awk '{{ print $4 }}'
+done
+"""
+
+
+def life_on_linux(run: Run, repo: Path, command: list[str]) -> str:
+    """Return the life of host-alias in a network namespace, from missing to removed."""
+    need_root()
+    need_command("unshare", "util-linux")
+    need_command("ip", "iproute2")
+    inside = ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c"]
+    script = "ip address add 127.0.0.1/8 dev lo && ip link set lo up\n" + LIFE
+    done = run(*inside, script, "life", *command, repo / "localdev/host-alias", cwd=repo, check=True)
+    assert done.stderr == ""
+    return done.stdout
+
+
+@shells
+def test_a_life_on_linux_is_the_same_under_every_shell(shell: str, rendered: Render, run: Run) -> None:
+    repo = rendered()
+    command = called(shell)
+    text = life_on_linux(run, repo, command)
+    codes = [int(line.split()[-1]) for line in text.splitlines() if line.startswith("-- exit ")]
+    assert tuple(codes) == CODES, text
+    assert text == life_on_linux(run, repo, ["/bin/sh"])
+    lists = [part.split("\n-- ")[0].splitlines()[1:] for part in text.split("-- exit ")[1:]]
+    assert [f"{IP}/32" in addresses for addresses in lists] == [False] * 2 + [True] * 5 + [False] * 3
+    assert all("127.0.0.1/8" in addresses for addresses in lists)
+
+
+def life_on_macos(mac: FakeMac, repo: Path, command: list[str]) -> list[tuple[str, int, str, str, list[str], bool]]:
+    """Return the life of host-alias in a pretend Mac, from missing to removed."""
+    mac.put(repo / "localdev", f"{REPO}/localdev")
+    mac.sudo = "ok"
+    seen = []
+    for verb in VERBS:
+        done = mac.run([*command, f"{REPO}/localdev/host-alias", *verb.split()])
+        seen.append((verb, done.returncode, done.stdout, done.stderr, mac.addresses, LABEL in mac.loaded))
+    return seen
+
+
+def need_mac() -> None:
+    """Skip the test where no pretend Mac can be."""
+    missing = FakeMac.missing()
+    if missing:
+        pytest.skip(f"needs {missing}")
+
+
+Life = Callable[[], list[tuple[str, int, str, str, list[str], bool]]]
+
+
+@pytest.fixture(scope="module")
+def usual_mac_life(rendered: Render, tmp_path_factory: pytest.TempPathFactory) -> Life:
+    """Returns the life of host-alias in a pretend Mac as it comes, lived once."""
+    lives = []
+
+    def life() -> list[tuple[str, int, str, str, list[str], bool]]:
+        if not lives:
+            mac = FakeMac(tmp_path_factory.mktemp("usual") / "mac")
+            lives.append(life_on_macos(mac, rendered(), []))
+        return lives[0]
+
+    return life
+
+
+@shells
+def test_a_life_on_macos_is_the_same_under_every_shell_as_bin_sh(
+    shell: str, rendered: Render, tmp_path: Path, usual_mac_life: Life
+) -> None:
+    """Root's commands run under that shell as well: sudo starts /bin/sh."""
+    need_mac()
+    path, *options = called(shell)
+    # A Mac's /bin/sh is one program: bash in POSIX mode is what bash is as sh.
+    mac = FakeMac(tmp_path / "mac", shell=path)
+    mac.decoys("ifconfig", "launchctl", "chown", "chmod")
+    inside = {"busybox": ["/bin/sh"]}.get(Path(path).name, ["/bin/sh", *options])
+    seen = life_on_macos(mac, rendered(), inside)
+    assert [life[1] for life in seen] == list(CODES), seen
+    assert [IP in life[4] for life in seen] == [False] * 2 + [True] * 5 + [False] * 3
+    assert [life[5] for life in seen] == [False] * 2 + [True] * 5 + [False] * 3
+    assert all("127.0.0.1" in life[4] for life in seen)
+    assert seen == usual_mac_life()
+    assert list(mac.path("/Library/LaunchDaemons").iterdir()) == []
+
+
+@shells
+def test_a_life_on_macos_is_the_same_when_the_shell_is_called(
+    shell: str, rendered: Render, tmp_path: Path, usual_mac_life: Life
+) -> None:
+    """What `zsh localdev/host-alias` or `bash localdev/host-alias` does, typed by a person."""
+    need_mac()
+    path, *options = called(shell)
+    mac = FakeMac(tmp_path / "mac")
+    inside = mac.path("/bin/the-shell")
+    shutil.copy(Path(path).resolve(), inside)
+    inside.chmod(0o755)
+    assert life_on_macos(mac, rendered(), ["/bin/the-shell", *options]) == usual_mac_life()
+
+
+@shells
+@pytest.mark.parametrize(
+    "script",
+    [
+        *("host-alias", "sh/common.sh", "sh/darwin.sh", "sh/linux.sh", "sh/stack.sh"),
+        "proxy/entrypoint.sh",
+    ],
+)
+def test_every_script_is_read_by_every_shell(shell: str, script: str, rendered: Render, run: Run) -> None:
+    done = run(*called(shell), "-n", rendered() / "localdev" / script, cwd=rendered())
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_no_script_is_left_out(rendered: Render) -> None:
+    named = test_every_script_is_read_by_every_shell.pytestmark
+    scripts = next(set(mark.args[1]) for mark in named if mark.args[0] == "script")
+    localdev = rendered() / "localdev"
+    found = {
+        str(path.relative_to(localdev))
+        for path in localdev.rglob("*")
+        if path.is_file() and (path.suffix == ".sh" or path.read_bytes()[:10] == b"#!/bin/sh\n")
+    }
+    assert found == scripts
+
+
+@shells
+def test_the_urls_are_the_same_under_every_shell(shell: str, rendered: Render, run: Run) -> None:
+    repo = rendered(native_services="web:3000 api:4000")
+    done = run(*called(shell), "localdev/sh/stack.sh", "urls", cwd=repo)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+        ["web", "http://my-app-s-repo.localhost:8080/"],
+        ["api", "http://api.my-app-s-repo.localhost:8080/"],
+    ]
+    assert done.stdout == run("sh", "localdev/sh/stack.sh", "urls", cwd=repo).stdout
+
+
+@shells
+def test_a_usage_error_is_one_line_under_every_shell(shell: str, rendered: Render, run: Run) -> None:
+    repo = rendered()
+    for script, line in (
+        ("sh/stack.sh", "localdev: say up, status, reload or urls\n"),
+        ("host-alias", "host-alias: say what to do: check, up, plan, down or status; see --help\n"),
+    ):
+        done = run(*called(shell), repo / "localdev" / script, cwd=repo)
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
