@@ -831,7 +831,7 @@ def machine(shared_machine: Machine) -> Machine:
     m.sh(
         f"cd {UNITS}; rm -rf *host-alias* other.service multi-user.target.wants/*host-alias* {LABEL}.service.d;"
         f"ip address flush dev lo label lo scope host to 10.0.0.0/8; systemctl daemon-reload;"
-        f"systemctl stop {LABEL}.service 2>/dev/null || true; systemctl reset-failed 2>/dev/null || true"
+        f"if systemctl --quiet is-active {LABEL}.service; then systemctl stop {LABEL}.service; fi; systemctl reset-failed"
     )
     assert m("check")[0] == 3
     return m

@@ -5,7 +5,6 @@ After every test: 127.0.0.1 is still on lo0, and no temporary file is left where
 
 import os
 import re
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pytest
 
 from conftest import Render
 from fakemac import FakeMac
+from needs import need_command
 
 MISSING = FakeMac.missing()
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {MISSING}")
@@ -241,8 +241,7 @@ def test_a_terminal_gets_colour_and_no_color_gets_none(laptop: Make) -> None:
 @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash", "/bin/zsh"])
 @pytest.mark.parametrize("user", [0, 501])
 def test_the_plan_pasted_into_a_shell_of_another_mac_does_all(laptop: Make, shell: str, user: int) -> None:
-    if shell == "/bin/zsh" and not shutil.which("zsh"):
-        pytest.skip("zsh is missing; get it with: apt-get install zsh")
+    need_command(Path(shell).name)
     plan = laptop().say("plan")
     assert (plan[0], plan[2]) == (0, "")
     other = laptop()

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import Render, Run
 from fakemac import FakeMac
-from needs import need_command, need_root
+from needs import need, need_command, need_root
 
 REPO = "/Users/alice/my app's repo"
 IP = "10.254.254.254"
@@ -96,8 +96,7 @@ def life_on_macos(mac: FakeMac, repo: Path, command: list[str]) -> list[tuple[st
 def need_mac() -> None:
     """Skip the test where no pretend Mac can be."""
     missing = FakeMac.missing()
-    if missing:
-        pytest.skip(f"needs {missing}")
+    need(not missing, "what the pretend Mac is made of", missing or "")
 
 
 Life = Callable[[], list[tuple[str, int, str, str, list[str], bool]]]
