@@ -11,8 +11,10 @@ new: .venv/requirements ## DEST=../my-app: put the stack into a repo (ARGS="-d a
 	@test -n "$$DEST" || { echo 'Say where: make new DEST=../my-app' >&2; exit 2; }
 	@.venv/bin/copier copy --trust --vcs-ref HEAD $$(test -t 0 || echo --defaults) $(ARGS) "$$(pwd)" "$$DEST"
 
+# Tests of the engine share its ports and this machine's alias: they run one after the other. 5: ARGS chose none of them.
 test: .venv/requirements-test ## run every test that this machine can run (ARGS="-k routes"; NO_SKIPS=1: a skip is a failure)
-	@.venv/bin/pytest -n auto --dist loadgroup $(if $(NO_SKIPS),--no-skips) $(ARGS)
+	@.venv/bin/pytest -n auto -m 'not engine' $(if $(NO_SKIPS),--no-skips) $(ARGS) $(if $(ARGS),|| test $$? = 5)
+	@.venv/bin/pytest -m engine $(if $(NO_SKIPS),--no-skips) $(ARGS) $(if $(ARGS),|| test $$? = 5)
 
 lint: .venv/requirements-test ## check the style of everything
 	@.venv/bin/ruff check && .venv/bin/ruff format --check
