@@ -41,20 +41,15 @@ def called(shell: str) -> list[str]:
 VERBS = ("check", "plan", "up", "up", "check", "status", "down --dry-run", "down", "down", "check")
 CODES = (3, 0, 0, 0, 0, 0, 0, 0, 0, 3)
 
-# The words after `life` are the command; its life in this namespace, everything it says, and its exit codes.
-LIFE = f"""
-mount -t tmpfs none /run || exit 125
-for verb in {" ".join(verb.replace(" ", "_") for verb in VERBS)}; do
-	printf -- '-- %s\\n' "$verb"
-	case $verb in *_*) set -- "$@" "${{verb#*_}}" ;; esac
-	"$@" "${{verb%%_*}}" 2>&1 </dev/null
-	printf -- '-- exit %s\\n' "$?"
-	case $verb in
-	*_*) set -- "$@" && eval "set -- $(i=1; while [ "$i" -lt "$#" ]; do printf '"${{%s}}" ' "$i"; i=$((i + 1)); done)" ;;
-	esac
-	ip -4 -o address show dev lo | awk '{{ print $4 }}'
-done
+# Its arguments are the command: what it says and its exit code for each verb, and the addresses of lo afterwards.
+LIFE = "ip address add 127.0.0.1/8 dev lo && ip link set lo up && mount -t tmpfs none /run || exit 125\n" + "".join(
+    f"""printf -- '-- %s\\n' '{verb}'
+"$@" {verb} 2>&1 </dev/null
+printf -- '-- exit %s\\n' "$?"
+ip -4 -o address show dev lo | awk '{{ print $4 }}'
 """
+    for verb in VERBS
+)
 
 
 def life_on_linux(run: Run, repo: Path, command: list[str]) -> str:
@@ -63,8 +58,7 @@ def life_on_linux(run: Run, repo: Path, command: list[str]) -> str:
     need_command("unshare", "util-linux")
     need_command("ip", "iproute2")
     inside = ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c"]
-    script = "ip address add 127.0.0.1/8 dev lo && ip link set lo up\n" + LIFE
-    done = run(*inside, script, "life", *command, repo / "localdev/host-alias", cwd=repo, check=True)
+    done = run(*inside, LIFE, "life", *command, repo / "localdev/host-alias", cwd=repo, check=True)
     assert done.stderr == ""
     return done.stdout
 
