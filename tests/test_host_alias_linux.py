@@ -724,6 +724,19 @@ def test_a_unit_that_is_a_link_to_nothing_is_somebody_elses(box: Box, verb: str)
     assert box.addresses() == []
 
 
+def test_a_unit_for_a_longer_address_is_no_claim(box: Box) -> None:
+    box.fake_systemd()
+    for name in ("host-alias.conf", "host-alias.service"):
+        file = box.source / "localdev" / name
+        file.write_text(file.read_text().replace(IP, "10.254.254.25"))
+    box.root(f"printf '{OTHER_UNIT.format(ip=IP)}' >{UNITS}/other.service")
+    code, _, err = box("up")
+    assert code == 0
+    assert "other.service" not in err + box("status")[1]
+    assert box("down")[0] == 0
+    assert box.units() == ["./other.service"]
+
+
 def test_a_unit_that_is_a_link_is_replaced_by_a_file(box: Box) -> None:
     box.fake_systemd()
     box.root(f"cp {shlex.quote(str(box.repo))}/localdev/host-alias.service /mnt/unit; ln -s /mnt/unit {UNIT}")

@@ -92,19 +92,21 @@ contents() {
 
 # claimed_addresses TEXT: sets claimed to the addresses that the plist or unit TEXT adds to an interface
 claimed_addresses() {
-	claimed='' adds=no
+	claimed='' in_command=no adds=no
 	set -f
 	IFS=" 	$newline<>\"'=/;&|()"
 	for word in $1; do
 		case $word in
-		alias | add | replace) adds=yes ;;
-		*[!0-9.]*) ;;
-		255.255.255.255) ;;
-		*.*.*.*) [ "$adds" = no ] || claimed="$claimed $word" ;;
+		# ifconfig takes the word alias after the address, too.
+		ifconfig) in_command=yes ;;
+		alias | add | replace) in_command=yes adds=yes ;;
+		*[!0-9.]* | 255.*) ;;
+		*.*.*.*) [ "$in_command" = no ] || claimed="$claimed $word" ;;
 		esac
 	done
 	unset IFS
 	set +f
+	[ "$adds" = yes ] || claimed=''
 }
 
 # format_of TEXT: sets format to the version that the plist or unit TEXT carries, 0 for one that carries none
@@ -152,8 +154,10 @@ look() {
 	format_of "$text"
 	daemon=older
 	if [ "$text" = "$wanted" ] || [ "$format" -gt "$wanted_format" ]; then
-		# launchd ignores a symbolic link at boot.
-		[ -L "$installed" ] || daemon=ready
+		daemon=ready
+		# launchd skips, at boot, a link and a file that others may write. Root may write the folder as well.
+		[ ! -L "$installed" ] || daemon=older
+		[ ! -w "$installed" ] || [ -w "$daemons" ] || daemon=older
 	fi
 	[ "$daemon" = older ] || os_daemon_on || daemon=off
 }
