@@ -1,7 +1,6 @@
 # Everything needs only git, make and Python 3.11 or later; the rest is installed into .venv, pinned and hash-checked.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
-# A second line of `#` would be printed as well: one comment line per target, behind `##`.
 .PHONY: help new test lint format lock clean
 
 help: ## list these targets

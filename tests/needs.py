@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from fakemac import FakeMac
+
 
 def need(present: object, what: str, how: str) -> None:
     """Skip the test unless `present`; `what` is missing and `how` gets it."""
@@ -23,6 +25,12 @@ def need_command(name: str, package: str | None = None) -> str:
 def need_root() -> None:
     """Skip the test unless it runs as root: it makes namespaces, or becomes another user."""
     need(os.geteuid() == 0, "root", "sudo make test")
+
+
+def need_mac() -> None:
+    """Skip the test where the pretend Mac cannot be: it is made of mount namespaces."""
+    missing = FakeMac.missing()
+    need(not missing, "what the pretend Mac is made of", str(missing))
 
 
 def need_engine() -> None:

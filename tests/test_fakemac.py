@@ -1,7 +1,6 @@
 """The fake macOS answers as the real one: exact texts, exit codes, permissions and prompts."""
 
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -9,9 +8,13 @@ from pathlib import Path
 import pytest
 
 from fakemac import FakeMac
+from needs import need_command, need_mac
 
-MISSING = FakeMac.missing()
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {MISSING}")
+
+@pytest.fixture(scope="module", autouse=True)
+def possible() -> None:
+    need_mac()
+
 
 IP = "10.254.254.254"
 LABEL = "local.host-alias"
@@ -103,9 +106,8 @@ def test_sh_is_bash_in_posix_mode_with_apples_echo(mac):
     assert mac.run(["/bin/sh", "-s", "--", "one two"], stdin='printf "%s" "$1"').stdout == "one two"
 
 
-@pytest.mark.skipif(not shutil.which("dash"), reason="no dash")
 def test_another_shell_as_sh(tmp_path):
-    assert ran(FakeMac(tmp_path / "mac", shell=shutil.which("dash")), "echo ${BASH_VERSION-none}")[1] == "none\n"
+    assert ran(FakeMac(tmp_path / "mac", shell=need_command("dash")), "echo ${BASH_VERSION-none}")[1] == "none\n"
 
 
 # ---- ifconfig

@@ -11,7 +11,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ import pexpect
 import pytest
 
 from conftest import Render, Run
+from machine import retry
 from needs import need, need_command, need_engine, need_root
 
 IP = "10.254.254.254"
@@ -504,7 +504,7 @@ def test_commands_that_ran_without_effect_are_no_success(box: Box) -> None:
     box.fake_sudo("#!/bin/sh\nexit 0\n")
     code, out, err = box("up", user=True)
     assert (code, out) == (1, "")
-    assert err.endswith(f"host-alias: the commands ran, but {IP} is not on lo. Run: make dev-status\n")
+    assert err.endswith(f"host-alias: the commands ran, yet {IP} is not on lo. Run: make dev-status\n")
     box.root(f"ip address add {IP}/32 dev lo")
     code, out, err = box("down", user=True)
     assert (code, out) == (1, "")
@@ -677,7 +677,7 @@ def test_a_file_that_cannot_be_renamed_is_not_left_behind(box: Box) -> None:
 
 @pytest.mark.parametrize(
     ("word", "state"),
-    [("daemon-reload", "installed, but not loaded"), ("enable", "installed, but not loaded"), ("restart", "installed")],
+    [("daemon-reload", "installed, not loaded"), ("enable", "installed, not loaded"), ("restart", "installed")],
 )
 def test_a_failing_systemctl_is_exit_code_1_with_its_message_and_the_state(box: Box, word: str, state: str) -> None:
     broken = f'{SYSTEMCTL}[ "$1" != {word} ] || {{ echo "Failed to do it: Access denied" >&2; exit 4; }}\n'
@@ -795,10 +795,7 @@ class Machine:
 
     def until(self, line: str) -> None:
         """Wait until a line of shell works."""
-        deadline = time.monotonic() + 60
-        while (result := self.result("sh", "-c", line))[0] != 0:
-            assert time.monotonic() < deadline, f"{line}: {result}"
-            time.sleep(0.1)
+        retry(lambda: self.sh(line), seconds=60)
 
     def booted(self) -> None:
         self.until("case $(systemctl is-system-running) in running | degraded) ;; *) exit 1 ;; esac")
@@ -964,7 +961,7 @@ def test_a_disabled_or_stopped_unit_is_put_right(machine: Machine) -> None:
     assert machine("up")[0] == 0
     machine.sh(f"systemctl disable {LABEL} 2>/dev/null")
     assert machine("check")[0] == 3
-    assert "installed, but not loaded" in machine("status")[1]
+    assert "installed, not loaded" in machine("status")[1]
     assert machine("up")[0] == 0
     assert machine.sh(f"systemctl is-enabled {LABEL}") == "enabled\n"
     machine.sh(f"ip address delete {IP}/32 dev lo")

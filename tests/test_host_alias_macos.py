@@ -16,10 +16,13 @@ import pytest
 
 from conftest import Render
 from fakemac import FakeMac
-from needs import need_command
+from needs import need_command, need_mac
 
-MISSING = FakeMac.missing()
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {MISSING}")
+
+@pytest.fixture(scope="module", autouse=True)
+def possible() -> None:
+    need_mac()
+
 
 REPO = "/Users/alice/my app's repo"
 HOST_ALIAS = f"{REPO}/localdev/host-alias"
@@ -644,12 +647,12 @@ def test_bootstrap_that_fails_twice_is_tried_again(mac: Laptop) -> None:
 FAILURES = {
     # which command -> exit code, message, is the address there afterwards, the daemon afterwards
     "launchctl bootstrap": (
-        *((5, FIVE, "present", "installed, but not loaded"),),
-        (119, "Bootstrap failed: 119: Service is disabled", "present", "installed, but not loaded"),
-        (122, "Bootstrap failed: 122: Path had bad ownership/permissions", "present", "installed, but not loaded"),
+        *((5, FIVE, "present", "installed, not loaded"),),
+        (119, "Bootstrap failed: 119: Service is disabled", "present", "installed, not loaded"),
+        (122, "Bootstrap failed: 122: Path had bad ownership/permissions", "present", "installed, not loaded"),
     ),
     "launchctl enable": (
-        (1, "Could not enable service: 1: Operation not permitted", "present", "installed, but not loaded"),
+        (1, "Could not enable service: 1: Operation not permitted", "present", "installed, not loaded"),
     ),
     "chown": ((1, f"chown: {PLIST}.new: Operation not permitted", "present", "missing"),),
     "chmod": ((1, f"chmod: Unable to change file mode on {PLIST}.new: Operation not permitted", "present", "missing"),),
@@ -723,7 +726,7 @@ def test_bootstrap_that_only_says_it_worked_is_a_failure(mac: Laptop) -> None:
     code, _, err = mac.say("up")
     assert code == 1
     assert last_line(err) == (
-        f"host-alias: the commands ran, but {IP} is on lo0, but its daemon {PLIST} is installed, but not loaded."
+        f"host-alias: the commands ran, yet {IP} is on lo0, but its daemon {PLIST} is installed, not loaded."
         " Run: make dev-status"
     )
 
@@ -732,7 +735,7 @@ def test_an_address_that_vanishes_is_a_failure(mac: Laptop) -> None:
     mac.alias_vanishes = True
     code, _, err = mac.say("up")
     assert code == 1
-    assert last_line(err) == f"host-alias: the commands ran, but {IP} is not on lo0. Run: make dev-status"
+    assert last_line(err) == f"host-alias: the commands ran, yet {IP} is not on lo0. Run: make dev-status"
     assert mac.say("check")[0] == 3
 
 
@@ -922,7 +925,7 @@ def test_status_in_each_state(laptop: Make) -> None:
     assert mac.say("status") == (3, status("missing", "installed", todo), "")
     mac.add_alias(IP)
     mac.run(["/bin/launchctl", "bootout", f"system/{LABEL}"], user=0)
-    assert mac.say("status") == (3, status("present", "installed, but not loaded", todo), "")
+    assert mac.say("status") == (3, status("present", "installed, not loaded", todo), "")
     mac.path(PLIST).write_text(edited(mac.plist))
     assert mac.say("status") == (3, status("present", "out of date", todo), "")
     mac.path(PLIST).unlink()

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import Render, Run
 from fakemac import FakeMac
-from needs import need, need_command, need_root
+from needs import need_command, need_mac, need_root
 
 REPO = "/Users/alice/my app's repo"
 IP = "10.254.254.254"
@@ -85,12 +85,6 @@ def life_on_macos(mac: FakeMac, repo: Path, command: list[str]) -> list[tuple[st
         done = mac.run([*command, f"{REPO}/localdev/host-alias", *verb.split()])
         seen.append((verb, done.returncode, done.stdout, done.stderr, mac.addresses, LABEL in mac.loaded))
     return seen
-
-
-def need_mac() -> None:
-    """Skip the test where no pretend Mac can be."""
-    missing = FakeMac.missing()
-    need(not missing, "what the pretend Mac is made of", missing or "")
 
 
 Life = Callable[[], list[tuple[str, int, str, str, list[str], bool]]]

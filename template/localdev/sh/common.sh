@@ -185,7 +185,7 @@ describe_daemon() {
 	unsupported) printf 'not possible here: %s' "$(os_why_not_persistent)" ;;
 	missing) printf 'missing' ;;
 	older) printf 'out of date' ;;
-	off) printf 'installed, but not loaded' ;;
+	off) printf 'installed, not loaded' ;;
 	conflict) printf 'in conflict: it adds%s' "${claimed:- no address that can be read}" ;;
 	esac
 }
