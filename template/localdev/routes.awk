@@ -1,10 +1,13 @@
 # routes.awk: the one parser of the file routes. POSIX awk: busybox, mawk, gawk and macOS's awk print the same.
 #
-#   awk -v want=nginx -f routes.awk host-alias.conf routes          nginx configuration, one server per host
-#   awk -v want=urls  -f routes.awk host-alias.conf [.env] routes   for people: service, URL, where it is looked for
-#   awk -v want=table -f routes.awk host-alias.conf routes          for programs: line, service, port, host, path; by tabs
+#   awk -v want=urls  -f routes.awk host-alias.conf [.env] routes   for people: service, URLs, where it is looked for
+#   awk -v want=table -f routes.awk host-alias.conf routes          for programs, by tabs: see print_table
+#   awk -v want=hosts -f routes.awk host-alias.conf routes          every host, one a line: a certificate's names
+#   awk -v want=names -f routes.awk host-alias.conf routes          names.yaml: the proxy's names inside containers
 #
-# Errors go to stderr as FILE:LINE: what is wrong; with any error nothing is printed to stdout and the exit code is 1.
+# In the proxy's container, the proxy's own awk file and pages.awk run after this one and print its configuration.
+# -v tls=on says that the proxy serves HTTPS, too. Errors go to stderr as FILE:LINE: what is wrong; with any error
+# nothing is printed to stdout and the exit code is 1.
 
 { sub(/\r$/, "") }
 
@@ -15,29 +18,47 @@ FILENAME ~ /host-alias\.conf$/ {
 
 # Compose reads .env for its variables, so a port that was moved there has moved here, too.
 FILENAME ~ /\.env$/ {
-	if (sub(/^(export[ \t]+)?LOCALDEV_HTTP_PORT=["']?/, "") && match($0, /^[0-9]+/)) dotenv_port = substr($0, 1, RLENGTH)
+	if (sub(/^(export[ \t]+)?LOCALDEV_/, "LOCALDEV_") && match($0, /=/)) {
+		name = substr($0, 1, RSTART - 1)
+		value = substr($0, RSTART + 1)
+		gsub(/^["']|["']?[ \t]*(#.*)?$/, "", value)
+		dotenv[name] = value
+	}
 	next
 }
 
-{ sub(/(^|[ \t])#.*$/, "") }
+FILENAME ~ /(^|\/)routes$/ {
+	if (FNR == 1) sub(/^\357\273\277/, "") # what some editors on Windows begin a file with
+	sub(/(^|[ \t])#.*$/, "")
+	if (NF) read_line()
+	next
+}
 
-NF == 0 { next }
-
-{
+# read_line: one line of routes: service, [container:]port, any number of places
+function read_line(    service, upstream, port, i) {
 	service = $1
+	upstream = "host-alias"
 	port = $2
-	if (service !~ /^[a-z][a-z0-9-]*$/) fail("a service is named with a-z, 0-9 and -, e.g. web")
-	else if (port !~ /^[1-9][0-9]*$/ || length(port) > 5 || port > 65535) fail("after the service comes its port, 1 to 65535")
-	else if (service in port_of && port_of[service] != port)
-		fail("service " service " has port " port_of[service] " on line " line_of[service] "; give this one another name")
+	if (match(port, /:/)) {
+		upstream = substr(port, 1, RSTART - 1)
+		port = substr(port, RSTART + 1)
+	}
+	if (service !~ /^[a-z][a-z0-9-]*$/ || length(service) > 63) fail("a service is named with a-z, 0-9 and -, e.g. web")
+	else if (upstream !~ /^[a-z0-9][a-z0-9_.-]*$/ || length(upstream) > 63)
+		fail("a container is written as name:port, e.g. pgadmin:80")
+	else if (port !~ /^[1-9][0-9]*$/ || length(port) > 5 || port + 0 > 65535)
+		fail("after the service comes its port, 1 to 65535, or container:port")
+	else if (service in port_of && (port_of[service] != port || upstream_of[service] != upstream))
+		fail("service " service " is " upstream_of[service] ":" port_of[service] " on line " line_of[service] "; give this one another name")
 	else {
-		port_of[service] = port
 		if (!(service in line_of)) {
 			line_of[service] = FNR
 			services[++service_count] = service
+			port_of[service] = port
+			upstream_of[service] = upstream
 		}
-		if (NF == 2) add(service ".")
-		for (i = 3; i <= NF; i++) add($i)
+		if (NF == 2) add(service, service ".")
+		for (i = 3; i <= NF; i++) add(service, $i)
 	}
 }
 
@@ -46,8 +67,8 @@ function fail(text) {
 	errors[++error_count] = FILENAME ":" FNR ": " text
 }
 
-# add WHERE: adds one route of this line's service
-function add(where,    slash, host, path) {
+# add SERVICE, WHERE: adds one route
+function add(service, where,    slash, host, path, labels, i, long) {
 	slash = index(where, "/")
 	host = tolower(slash ? substr(where, 1, slash - 1) : where)
 	path = slash ? substr(where, slash) : "/"
@@ -57,8 +78,9 @@ function add(where,    slash, host, path) {
 		fail(where " is no place: write " host ". for " host "." conf["domain"] ", or /" host " for a path")
 		return
 	}
-	if (host !~ /^[a-z0-9-]+(\.[a-z0-9-]+)*$/ || host ~ /(^|\.)-|-(\.|$)/ || length(host) > 253) {
-		fail(where " has no valid host name; use letters, digits, - and dots")
+	for (i = split(host, labels, "."); i; i--) if (length(labels[i]) > 63) long = 1
+	if (host !~ /^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*$/ || host ~ /(^|\.)-|-(\.|$)/ || length(host) > 253 || long) {
+		fail(where " has no valid host name; use letters, digits, - and dots, or *. for any one name in front")
 		return
 	}
 	if (path !~ /^\/[A-Za-z0-9._~\/-]*$/ || path ~ /\/\// || (path "/") ~ /\/\.\.?\//) {
@@ -80,9 +102,11 @@ function add(where,    slash, host, path) {
 	route_host[route_count] = host
 	route_path[route_count] = path
 	route_line[route_count] = FNR
-	if (!(host in first_of)) hosts[++host_count] = host
-	else next_of[last_of[host]] = route_count
-	if (!(host in first_of)) first_of[host] = route_count
+	if (host in first_of) next_of[last_of[host]] = route_count
+	else {
+		hosts[++host_count] = host
+		first_of[host] = route_count
+	}
 	last_of[host] = route_count
 }
 
@@ -92,56 +116,83 @@ END {
 		close("cat 1>&2")
 		exit 1
 	}
-	if (want == "nginx") print_nginx()
-	else if (want == "urls") print_urls()
-	else print_table()
+	if (want == "urls") print_urls()
+	else if (want == "table") print_table()
+	else if (want == "hosts") print_hosts()
+	else if (want == "names") print_names()
 }
 
-function print_nginx(    i, r) {
-	for (i = 1; i <= service_count; i++) {
-		printf "upstream %s {\n", services[i]
-		printf "    server host-alias:%s;\n", port_of[services[i]]
-		print "    include /localdev/proxy/upstream.conf;"
-		print "}"
-	}
-	for (i = 1; i <= host_count; i++) {
-		print "server {"
-		printf "    server_name %s;\n", hosts[i]
-		print "    include /localdev/proxy/server.conf;"
-		for (r = first_of[hosts[i]]; r; r = next_of[r]) {
-			print_location(r, route_path[r] == "/" ? "/" : "= " route_path[r])
-			if (route_path[r] != "/") print_location(r, route_path[r] "/")
-		}
-		if (!((hosts[i], "/") in taken)) print "    location / {\n        include /localdev/proxy/no-route.conf;\n    }"
-		print "}"
-	}
+# setting NAME, DEFAULT: the variable as Compose sees it: the environment, then .env, then the answer
+function setting(name, answer) {
+	if (name in ENVIRON && ENVIRON[name] != "") return ENVIRON[name]
+	return dotenv[name] != "" ? dotenv[name] : answer
 }
 
-# A prefix location would also match /apix, so a path is two locations: itself and what is below it.
-function print_location(r, match_on) {
-	printf "    location %s {\n", match_on
-	printf "        set $service %s;\n", route_service[r]
-	printf "        set $target host-alias:%s;\n", port_of[route_service[r]]
-	printf "        proxy_pass http://%s;\n", route_service[r]
-	print "        include /localdev/proxy/location.conf;"
-	print "    }"
+function http_port() { return setting("LOCALDEV_HTTP_PORT", conf["web_port"]) }
+function https_port() { return setting("LOCALDEV_HTTPS_PORT", conf["https_port"]) }
+
+# address_of SERVICE: where people look for it: their own machine by its alias IP, a container by its name
+function address_of(service) {
+	if (upstream_of[service] != "host-alias" || setting("LOCALDEV_HOST", "") != "") return upstream_of[service] ":" port_of[service]
+	return conf["ip"] ":" port_of[service]
 }
 
-function print_urls(    i, port, url, width, url_width) {
-	port = ENVIRON["LOCALDEV_HTTP_PORT"]
-	if (port == "") port = dotenv_port
-	if (port == "") port = conf["web_port"]
+# covering_wildcard HOST: the wildcard in routes that HOST falls under; "" for none
+function covering_wildcard(host,    wildcard) {
+	wildcard = "*" substr(host, index(host, "."))
+	return wildcard != host && wildcard in first_of ? wildcard : ""
+}
+
+function http_url(host, path) { return "http://" host (http_port() == 80 ? "" : ":" http_port()) path }
+function https_url(host, path) { return "https://" host (https_port() == 443 ? "" : ":" https_port()) path }
+
+function print_urls(    i, service, width, url, url_width) {
 	for (i = 1; i <= route_count; i++) {
-		if (conf["web_port"] == "none") url[i] = "http://" conf["ip"] ":" port_of[route_service[i]] "/"
-		else url[i] = "http://" route_host[i] (port == 80 ? "" : ":" port) route_path[i]
-		if (length(route_service[i]) > width) width = length(route_service[i])
+		service = route_service[i]
+		if (conf["web_port"] == "none") url[i] = "http://" address_of(service) "/"
+		else url[i] = http_url(route_host[i], route_path[i])
+		if (length(service) > width) width = length(service)
 		if (length(url[i]) > url_width) url_width = length(url[i])
 	}
-	for (i = 1; i <= route_count; i++)
-		printf "%-" (width + 0) "s  %-" (url_width + 0) "s  %s:%s\n", route_service[i], url[i], conf["ip"], port_of[route_service[i]]
+	for (i = 1; i <= route_count; i++) {
+		service = route_service[i]
+		printf "%-" (width + 0) "s  %-" (url_width + 0) "s  %s\n", service, url[i], address_of(service)
+		if (tls == "on") printf "%-" (width + 0) "s  %s\n", "", https_url(route_host[i], route_path[i])
+	}
+	if (conf["web_port"] != "none") print "All of them, up or down: " (tls == "on" ? https_url(conf["domain"], "/__localdev/") : http_url(conf["domain"], "/__localdev/"))
 }
 
-function print_table(    i) {
-	for (i = 1; i <= route_count; i++)
-		printf "%s\t%s\t%s\t%s\t%s\n", route_line[i], route_service[i], port_of[route_service[i]], route_host[i], route_path[i]
+# line of routes, service, host-alias or the container's name, port, host, path
+function print_table(    i, service) {
+	for (i = 1; i <= route_count; i++) {
+		service = route_service[i]
+		printf "%s\t%s\t%s\t%s\t%s\t%s\n", route_line[i], service, upstream_of[service], port_of[service], route_host[i], route_path[i]
+	}
+}
+
+# all_hosts NAMES: fills NAMES with every host that leads to the proxy, returns how many. The project's own domain is one
+# even when no route is on it: the dashboard is there.
+function all_hosts(names,    i, count) {
+	if (!(conf["domain"] in first_of)) names[++count] = conf["domain"]
+	for (i = 1; i <= host_count; i++) names[++count] = hosts[i]
+	return count
+}
+
+function print_hosts(    i, count, names) {
+	count = all_hosts(names)
+	for (i = 1; i <= count; i++) print names[i]
+}
+
+# No name below .localhost, which programs take for their own container, and no wildcard, which Docker has not.
+function print_names(    i, count, names, heading) {
+	print "# Written by `make dev-up` and `make dev-reload` from routes; commit it. By these names other containers reach the"
+	print "# proxy, so a URL of yours works in them, too. Names below .localhost cannot: see README.md."
+	print "services:"
+	count = all_hosts(names)
+	for (i = 1; i <= count; i++) {
+		if (names[i] ~ /(^|\.)localhost$|^\*/) continue
+		if (!heading++) print "  proxy:\n    networks:\n      default:\n        aliases:"
+		print "          - " names[i]
+	}
+	if (!heading) print "  proxy: {}"
 }

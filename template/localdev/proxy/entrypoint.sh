@@ -1,38 +1,87 @@
 #!/bin/sh
-# Runs in the proxy's container. start: turns routes into nginx's configuration and becomes nginx.
-# reload: checks the new routes first; with an error the running proxy keeps the old ones.
+# Runs in the proxy's container.
+#
+#   entrypoint.sh start    makes the configuration from routes and becomes the proxy
+#   entrypoint.sh check    tells whether routes and your own snippets make a good configuration
+#   entrypoint.sh reload   checks them, then has the running proxy use them; standard input is the certificate with its
+#                          key, empty for none
+#
+# A bad configuration is told in one line, exit code 7, and the running proxy keeps what it has.
 set -eu
 LC_ALL=C
 export LC_ALL
+# The key is in here, for this user only; and in memory only, for /tmp is.
+umask 077
 
-# write_routes: writes nginx's configuration for routes to /tmp/routes.conf.new
-write_routes() {
-	[ -r /localdev/routes ] || {
-		printf '%s\n' "localdev/routes cannot be read by the proxy. Run: chmod -R a+rX localdev" >&2
-		exit 1
-	}
-	(cd / && awk -v want=nginx -f localdev/routes.awk localdev/host-alias.conf localdev/routes) >/tmp/routes.conf.new
+# refuse TEXT: says in one line what was wrong and what to do, then exits 7
+refuse() {
+	printf 'localdev: %s\n' "$1" >&2
+	exit 7
 }
+
+# render CERTIFICATE: makes the configuration for the file CERTIFICATE, which may be empty, in /tmp/next
+render() {
+	[ -r /localdev/routes ] || refuse "localdev/routes cannot be read by the proxy. Run: chmod -R a+rX localdev"
+	rm -rf /tmp/next
+	mkdir -p /tmp/next/pages/up
+	tls=off
+	if [ -s "$1" ]; then
+		tls=on
+		cp "$1" /tmp/next/tls.pem
+	fi
+	cd /localdev/..
+	awk -v want=proxy -v into=/tmp/next/pages -v tls=$tls -v "$(proxy_variables)" \
+		-f localdev/routes.awk -f localdev/proxy/"$proxy/$proxy".awk -f localdev/proxy/pages.awk \
+		localdev/host-alias.conf localdev/routes localdev/proxy/pages/* >"/tmp/next/$(proxy_configuration)" 2>/tmp/error ||
+		refuse "$(sed -n 1p /tmp/error). Correct it, then: make dev-reload"
+}
+
+# use_next: makes /tmp/next the configuration in use, unless the proxy finds it bad
+use_next() {
+	rm -rf /tmp/old
+	[ ! -d /tmp/live ] || mv /tmp/live /tmp/old
+	mv /tmp/next /tmp/live
+	if ! proxy_check 2>/tmp/error; then
+		error=$(proxy_error </tmp/error)
+		rm -rf /tmp/bad
+		mv /tmp/live /tmp/bad
+		[ ! -d /tmp/old ] || mv /tmp/old /tmp/live
+		case $error in
+		*tls.pem*) refuse "localdev/tls/cert.pem or key.pem is unusable ($error). Make them anew: make dev-tls" ;;
+		*) refuse "${error:-$(tail -n 1 /tmp/error)}. Correct it, then: make dev-reload" ;;
+		esac
+	fi
+}
+
+for proxy in nginx caddy; do
+	[ ! -f "/localdev/proxy/$proxy/server.sh" ] || break
+done
+# shellcheck source=nginx/server.sh
+. "/localdev/proxy/$proxy/server.sh"
 
 case ${1:-} in
 start)
-	write_routes
-	mv /tmp/routes.conf.new /tmp/routes.conf
-	exec nginx -e stderr -c /localdev/proxy/nginx.conf -g 'daemon off;'
+	render /dev/null
+	use_next
+	proxy_run
+	;;
+check)
+	certificate=/tmp/live/tls.pem
+	[ -f "$certificate" ] || certificate=/dev/null
+	render "$certificate"
+	# What is in use stays: it is put back after the check.
+	use_next
+	rm -rf /tmp/live
+	mv /tmp/old /tmp/live
 	;;
 reload)
-	write_routes
-	mv /tmp/routes.conf /tmp/routes.conf.old
-	mv /tmp/routes.conf.new /tmp/routes.conf
-	nginx -e stderr -c /localdev/proxy/nginx.conf -t -q || {
-		mv /tmp/routes.conf.old /tmp/routes.conf
-		printf '%s\n' "the new routes are not used, the old ones stay. Correct localdev/routes" >&2
-		exit 1
-	}
-	nginx -e stderr -c /localdev/proxy/nginx.conf -s reload
+	cat >/tmp/certificate
+	render /tmp/certificate
+	use_next
+	proxy_reload
 	;;
 *)
-	printf '%s\n' "say start or reload" >&2
+	printf 'localdev: say start, check or reload\n' >&2
 	exit 2
 	;;
 esac
