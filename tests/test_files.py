@@ -21,8 +21,18 @@ FILES = USERS | {
     *(f"localdev/{name}" for name in ("README.md", "compose.yaml", "host-alias", "localdev.mk", "routes.awk")),
     *(f"localdev/host-alias.{kind}" for kind in ("conf", "plist", "service")),
     *(f"localdev/sh/{name}.sh" for name in ("common", "darwin", "linux", "stack")),
-    *(f"localdev/proxy/{name}.conf" for name in ("location", "nginx", "no-route", "server", "upstream")),
-    "localdev/proxy/entrypoint.sh",
+    *("localdev/.gitignore", "localdev/names.yaml", "localdev/proxy/entrypoint.sh", "localdev/proxy/pages.awk"),
+    *(
+        f"localdev/proxy/pages/{page}.{kind}"
+        for page in ("dashboard", "down", "no-route")
+        for kind in ("html", "txt", "json")
+    ),
+    *("localdev/proxy/pages/style.css", "localdev/proxy/pages/script.js"),
+    *(
+        f"localdev/proxy/nginx/{name}.conf"
+        for name in ("location", "nginx", "no-route", "page", "pages", "server", "upstream")
+    ),
+    *("localdev/proxy/nginx/nginx.awk", "localdev/proxy/nginx/server.sh"),
 }
 DATABASES = ("postgres", "mysql", "redis", "mongodb")
 TOOLS = Path(sys.executable).parent
@@ -42,7 +52,8 @@ def scripts(repo: Path) -> list[Path]:
 
 def test_a_repo_gets_these_files_and_no_other(rendered: Render) -> None:
     assert files(rendered()) == FILES
-    assert files(rendered(web_proxy="none")) == {name for name in FILES if not name.startswith("localdev/proxy/")}
+    without = {name for name in FILES if not name.startswith("localdev/proxy/")} - {"localdev/names.yaml"}
+    assert files(rendered(web_proxy="none")) == without
 
 
 def test_the_script_can_be_run(rendered: Render) -> None:
@@ -132,8 +143,9 @@ def test_every_container_is_healthy_pinned_private_and_reaches_the_host(
         assert re.fullmatch(r"[a-z]+:[0-9]+(\.[0-9]+)?(-alpine)?", service["image"])
         assert service["healthcheck"]["test"]
         assert "start_interval" not in service["healthcheck"]  # an error on engines before 25
-        (port,) = service["ports"]
-        assert re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z_]+PORT:-[0-9]+\}:[0-9]+", port)
+        for port in service["ports"]:
+            # The proxy has the same number inside as outside.
+            assert re.fullmatch(r"127\.0\.0\.1:(\$\{[A-Z_]+PORT:-[0-9]+\}):([0-9]+|\1)", port)
         assert service["extra_hosts"] == ["host-alias:${LOCALDEV_HOST:-10.254.254.254}"]
         if name != "proxy":
             assert service["volumes"][0].startswith(f"{name}-data:/")
@@ -171,7 +183,7 @@ def test_variables_move_ports_and_host(rendered: Render, run: Run) -> None:
 def test_shell_scripts_are_clean_and_formatting_changes_nothing(rendered: Render, run: Run) -> None:
     here = rendered()
     found = scripts(here)
-    assert len(found) == 6
+    assert len(found) == 7
     for extra in ((), ("-x",)):
         done = run(TOOLS / "shellcheck", "--norc", *extra, *found, cwd=here)
         assert done.returncode == 0, done.stdout

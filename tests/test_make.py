@@ -91,10 +91,11 @@ def test_an_included_localdev_does_not_change_what_a_bare_make_does(make, repo: 
 
 def test_up_prints_the_urls_last(make, rendered: Render) -> None:
     done = make("dev-up", cwd=rendered(native_services="web:3000 api:4000"))
-    assert [line.split()[1] for line in done.stdout.splitlines()] == [
+    assert [line.split()[-1 if line.startswith("All") else 1] for line in done.stdout.splitlines()] == [
         "http://my-app-s-repo.localhost:8080/",
         "http://web.my-app-s-repo.localhost:8080/",
         "http://api.my-app-s-repo.localhost:8080/",
+        "http://my-app-s-repo.localhost:8080/__localdev/",
     ]
 
 

@@ -144,7 +144,7 @@ def test_a_life_on_macos_is_the_same_when_the_shell_is_called(
     "script",
     [
         *("host-alias", "sh/common.sh", "sh/darwin.sh", "sh/linux.sh", "sh/stack.sh"),
-        "proxy/entrypoint.sh",
+        *("proxy/entrypoint.sh", "proxy/nginx/server.sh"),
     ],
 )
 def test_every_script_is_read_by_every_shell(shell: str, script: str, rendered: Render, run: Run) -> None:
@@ -169,7 +169,7 @@ def test_the_urls_are_the_same_under_every_shell(shell: str, rendered: Render, r
     repo = rendered(native_services="web:3000 api:4000")
     done = run(*called(shell), "localdev/sh/stack.sh", "urls", cwd=repo)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+    assert [line.split()[:2] for line in done.stdout.splitlines()[:-1]] == [
         ["web", "http://my-app-s-repo.localhost:8080/"],
         ["web", "http://web.my-app-s-repo.localhost:8080/"],
         ["api", "http://api.my-app-s-repo.localhost:8080/"],
@@ -181,7 +181,7 @@ def test_the_urls_are_the_same_under_every_shell(shell: str, rendered: Render, r
 def test_a_usage_error_is_one_line_under_every_shell(shell: str, rendered: Render, run: Run) -> None:
     repo = rendered()
     for script, line in (
-        ("sh/stack.sh", "localdev: say up, status, reload or urls\n"),
+        ("sh/stack.sh", "localdev: say up, status, reload, tls or urls\n"),
         ("host-alias", "host-alias: say what to do: check, up, plan, down or status; see --help\n"),
     ):
         done = run(*called(shell), repo / "localdev" / script, cwd=repo)

@@ -22,6 +22,7 @@ GOOD = {
         "x." + "y" * 98,
     ],
     "native_services": ["web:3000", "web:1 api:65535", "", "a-b:80  c1:443 "],
+    "web_domain": ["my-app.localhost", "shop.test", "a.b-c.example.com", "9.io", "x." + "y" * 63],
     "web_port": ["1", "80", "8080", "65535"],
     "databases": ["[]", "[postgres]", "[postgres, mysql, redis, mongodb]"],
     "web_proxy": ["nginx", "none"],
@@ -68,6 +69,15 @@ BAD = [
     ("native_services", "pairs", ["web:3000,api:1", "web:３０００", "web:3000\napi:1", "web:3000\tx:1", "a_b:1"]),
     ("native_services", "pairs", ["web:3000;", "9a:1", "w" * 32 + ":1"]),
     ("native_services", "once", ["web:1 web:2"]),
+    (
+        "web_domain",
+        "domain",
+        ["", "localhost", "Shop.test", "shop.test.", ".test", "a..b", "-a.test", "a-.test", "a_b.c"],
+    ),
+    ("web_domain", "domain", ["shop.test\n", "shop.test:80", "http://shop.test", "*.test", "é.test", "$(id).test"]),
+    ("web_domain", "domain", ["x." + "y" * 64, "x." * 96 + "y"]),
+    ("web_domain", "slow", ["shop.local"]),
+    ("web_domain", "name, not", ["127.0.0.1", "a.1"]),
     ("web_port", "1 to 65535", ["0", "65536", "-1"]),
     ("web_proxy", "choice", ["apache"]),
     ("databases", "choice", ["[oracle]"]),
@@ -135,6 +145,7 @@ def test_a_bad_ip_at_the_prompt_is_refused_and_asked_again(
         "run natively",
         "Which databases",
         "Which web proxy",
+        "Below which domain",
         "which port of 127.0.0.1",
     ):
         child.expect(question)
@@ -187,7 +198,7 @@ def test_every_question_has_help_with_consequence_and_every_setting_a_reason() -
     text = (PROJECT / "copier.yml").read_text()
     config = yaml.safe_load(text)
     for name, question in config.items():
-        if name.startswith("_"):
+        if name.startswith("_") or question.get("when") is False:  # never asked
             continue
         first, blank, *rest = question["help"].splitlines()
         assert first.endswith("?"), name
@@ -201,3 +212,9 @@ def test_every_question_has_help_with_consequence_and_every_setting_a_reason() -
         if re.match(r"_(?!migrations|message_after_copy)[a-z_]+:", line):
             assert lines[number - 1].startswith("#"), f"line {number + 1} has no reason beside it: {line}"
     assert {f"_message_{when}_{what}" for when in ("before", "after") for what in ("copy", "update")} <= set(config)
+
+
+def test_https_gets_a_port_of_its_own_that_follows_the_first(rendered: Render) -> None:
+    for web_port, https_port in ((80, 443), (8080, 8443), (65172, 65535), (65535, 65172)):
+        conf = (rendered(web_port=web_port) / "localdev/host-alias.conf").read_text()
+        assert f"\nhttps_port={https_port}\n" in conf

@@ -1,13 +1,15 @@
-"""routes: the file's format, through every awk that a host or the proxy's container may have."""
+"""routes: the file's format and all that follows from it, through every awk that a host or the proxy's container may have."""
 
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from conftest import PROJECT, Render, Run
 from needs import need_command
 
+LOCALDEV = PROJECT / "template/localdev"
 AWKS = {
     "busybox": ("busybox", "awk"),
     "mawk": ("mawk",),
@@ -15,7 +17,8 @@ AWKS = {
     "gawk --posix": ("gawk", "--posix"),
     "one-true-awk": ("original-awk",),
 }
-CONF = "label=a.b\nip=10.254.254.254\ndomain=shop.localhost\nweb_port=8080\n"
+PROXIES = sorted(folder.parent.name for folder in LOCALDEV.glob("proxy/*/server.sh"))
+CONF = "label=a.b\nip=10.254.254.254\ndomain=shop.localhost\nweb_port=8080\nhttps_port=8443\n"
 
 
 @pytest.fixture(params=AWKS)
@@ -23,18 +26,54 @@ def routes(request: pytest.FixtureRequest, tmp_path: Path, run: Run):
     """Returns a function that gives routes.awk a file: exit code, stdout, stderr."""
     awk = AWKS[request.param]
     need_command(awk[0])
-    (tmp_path / "host-alias.conf").write_text(CONF)
 
-    def routes(text: str, want: str = "table", conf: str = CONF, dotenv: str | None = None, **env: str):
+    def routes(
+        text: str, want: str = "table", conf: str = CONF, dotenv: str | None = None, tls: str = "off", **env: str
+    ):
         (tmp_path / "host-alias.conf").write_text(conf)
         (tmp_path / "routes").write_bytes(text.encode())
         files = ["host-alias.conf", *([".env"] if dotenv is not None else []), "routes"]
         if dotenv is not None:
             (tmp_path / ".env").write_text(dotenv)
-        program = PROJECT / "template/localdev/routes.awk"
-        return run(*awk, "-v", f"want={want}", "-f", program, *files, cwd=tmp_path, env={"LC_ALL": "C"} | env)
+        options = ["-v", f"want={want}", "-v", f"tls={tls}", "-f", LOCALDEV / "routes.awk"]
+        return run(*awk, *options, *files, cwd=tmp_path, env={"LC_ALL": "C"} | env)
 
     return routes
+
+
+def configuration(
+    run: Run,
+    folder: Path,
+    text: str,
+    proxy: str = "nginx",
+    awk: tuple[str, ...] = ("mawk",),
+    tls: str = "off",
+    **env: str,
+) -> tuple[str, dict[str, str]]:
+    """Return the proxy's configuration for routes `text`, and the pages by their names, as entrypoint.sh makes them."""
+    (folder / "host-alias.conf").write_text(CONF)
+    (folder / "routes").write_bytes(text.encode())
+    into = folder / "pages made"
+    (into / "up").mkdir(parents=True, exist_ok=True)
+    variables = [
+        f"-v{name}={value}"
+        for name, value in (("want", "proxy"), ("into", into), ("tls", tls), ("resolver", "127.0.0.11"))
+    ]
+    programs = [
+        word
+        for name in ("routes", f"proxy/{proxy}/{proxy}", "proxy/pages")
+        for word in ("-f", LOCALDEV / f"{name}.awk")
+    ]
+    sources = sorted((LOCALDEV / "proxy/pages").iterdir())
+    databases = "redis=redis://:dev@127.0.0.1:6379/0 mongodb=mongodb://dev:dev@127.0.0.1:27017/?a=1&b=2"
+    done = run(
+        *awk, *variables, *programs, "host-alias.conf", "routes", *sources,
+        cwd=folder, env={"LC_ALL": "C", "LOCALDEV_DATABASES": databases} | env, check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return done.stdout, {
+        str(path.relative_to(into)): path.read_text() for path in sorted(into.rglob("*")) if path.is_file()
+    }
 
 
 EXAMPLE = """\
@@ -43,8 +82,9 @@ web         3000    /
 api         4000    /api  api.   # two places
 
 admin       5000    admin.example.test
-shop        6000    Shop.Example.TEST/v1/  b./x
+shop        6000    Shop.Example.TEST/v1/  b./x  *.tenant.
 docs\t7000
+tool        pg_admin.x:80  /tool *.example.test/tool
 """
 
 
@@ -52,41 +92,52 @@ def test_each_form_of_a_place_becomes_host_and_path(routes) -> None:
     done = routes(EXAMPLE)
     assert done.stderr == ""
     assert [line.split("\t") for line in done.stdout.splitlines()] == [
-        ["2", "web", "3000", "shop.localhost", "/"],
-        ["3", "api", "4000", "shop.localhost", "/api"],
-        ["3", "api", "4000", "api.shop.localhost", "/"],
-        ["5", "admin", "5000", "admin.example.test", "/"],
-        ["6", "shop", "6000", "shop.example.test", "/v1"],
-        ["6", "shop", "6000", "b.shop.localhost", "/x"],
-        ["7", "docs", "7000", "docs.shop.localhost", "/"],
+        ["2", "web", "host-alias", "3000", "shop.localhost", "/"],
+        ["3", "api", "host-alias", "4000", "shop.localhost", "/api"],
+        ["3", "api", "host-alias", "4000", "api.shop.localhost", "/"],
+        ["5", "admin", "host-alias", "5000", "admin.example.test", "/"],
+        ["6", "shop", "host-alias", "6000", "shop.example.test", "/v1"],
+        ["6", "shop", "host-alias", "6000", "b.shop.localhost", "/x"],
+        ["6", "shop", "host-alias", "6000", "*.tenant.shop.localhost", "/"],
+        ["7", "docs", "host-alias", "7000", "docs.shop.localhost", "/"],
+        ["8", "tool", "pg_admin.x", "80", "shop.localhost", "/tool"],
+        ["8", "tool", "pg_admin.x", "80", "*.example.test", "/tool"],
     ]
 
 
-@pytest.mark.parametrize("want", ["nginx", "urls", "table"])
-def test_windows_line_endings_and_a_missing_last_newline_change_nothing(routes, want: str) -> None:
+@pytest.mark.parametrize("want", ["urls", "table", "hosts", "names"])
+def test_windows_line_endings_a_byte_order_mark_and_a_missing_last_newline_change_nothing(routes, want: str) -> None:
     plain = routes(EXAMPLE, want).stdout
     assert plain
     assert routes(EXAMPLE.replace("\n", "\r\n"), want).stdout == plain
+    assert routes("\ufeff" + EXAMPLE, want).stdout == plain
     assert routes(EXAMPLE.rstrip("\n"), want).stdout == plain
 
 
 ERRORS = [
     *((line, "port") for line in ("web", "web x", "web 0", "web 65536", "web 03000", "web 3000000000")),
-    *((line, "named with") for line in ("Web 3000", "web;id 3000", "-web 3000", "9 3000")),
+    *((f"web {target}", "port") for target in ("db:", "db:0", "db:x", "db:80:81", "db:65536")),
+    *((f"web {target}", "name:port") for target in (":80", "DB:80", "$x:80", "a/b:80", "-a:80", "a" * 64 + ":80")),
+    *((line, "named with") for line in ("Web 3000", "web;id 3000", "-web 3000", "9 3000", "w" * 64 + " 3000")),
     ("web 3000 admin", "write admin. for admin.shop.localhost"),
     *((f"web 3000 {host}", "host name") for host in ("a..b", "-a.b", "a-.b", "a_b.c", "a.b:80", "é.b", "$host.b")),
-    ("web 3000 " + "a" * 250 + ".test", "host name"),
+    *((f"web 3000 {host}", "host name") for host in ("a.*.b", "*a.b", "a*.b", "**.b", "*.*.b", "a.*")),
+    *((f"web 3000 {host}", "host name") for host in ("a." * 126 + "test", "x." + "a" * 64 + ".test")),
     *((f"web 3000 {path}", "path") for path in ("/a//b", "/a/../b", "/..", "/a;b", '/a"b', "/{", "/$uri", "/a%2Fb")),
     *((f"web 3000 {path}", "belong to the proxy") for path in ("/__localdev", "/__localdev/x", "b./__localdev/")),
     ("web 3000 / /", "already on line 2"),
+    ("web 3000 /api /api/", "shop.localhost/api is already on line 2"),
+    ("web 3000 *.a. *.A.shop.localhost", "already on line 2"),
     ("web 3000 SHOP.localhost /", "already on line 2"),
-    ("web 3000\nweb 3001 /x", "port 3000 on line 2"),
+    ("web 3000 /\napi 4000 shop.localhost", "shop.localhost/ is already on line 2; remove one"),
+    ("web 3000\nweb 3001 /x", "host-alias:3000 on line 2"),
+    ("web 3000\nweb db:3000 /x", "host-alias:3000 on line 2"),
 ]
 
 
 @pytest.mark.parametrize(("text", "reason"), ERRORS)
 def test_an_error_names_file_and_line_and_nothing_is_printed(routes, text: str, reason: str) -> None:
-    done = routes(f"good 1000\n{text}\n", "nginx")
+    done = routes(f"good 1000\n{text}\n", "urls")
     assert done.returncode == 1
     assert done.stdout == ""
     (message,) = done.stderr.splitlines()
@@ -105,6 +156,7 @@ def test_urls_have_the_port_of_shell_then_dotenv_then_answer(routes) -> None:
     for dotenv in (
         "LOCALDEV_HTTP_PORT=8081\n",
         'A=1\nLOCALDEV_HTTP_PORT="8081"\n',
+        "LOCALDEV_HTTP_PORT='8081' \n",
         "export LOCALDEV_HTTP_PORT=8081 # x\r\n",
     ):
         assert "http://shop.localhost:8081/ " in routes(text, "urls", dotenv=dotenv).stdout
@@ -113,36 +165,108 @@ def test_urls_have_the_port_of_shell_then_dotenv_then_answer(routes) -> None:
     assert "10.254.254.254:3000\n" in routes(text, "urls").stdout
 
 
+def test_urls_show_what_is_on(routes) -> None:
+    def shown(**options: str) -> list[list[str]]:
+        return [line.split() for line in routes("web 3000 /\ntool pgadmin:80\n", "urls", **options).stdout.splitlines()]
+
+    assert shown() == [
+        ["web", "http://shop.localhost:8080/", "10.254.254.254:3000"],
+        ["tool", "http://tool.shop.localhost:8080/", "pgadmin:80"],
+        ["All", "of", "them,", "up", "or", "down:", "http://shop.localhost:8080/__localdev/"],
+    ]
+    with_tls = shown(tls="on", LOCALDEV_HTTPS_PORT="443")
+    assert [line[-1] for line in with_tls if len(line) == 1] == [
+        "https://shop.localhost/",
+        "https://tool.shop.localhost/",
+    ]
+    assert with_tls[-1][-1] == "https://shop.localhost/__localdev/"
+    assert shown(LOCALDEV_HOST="host-gateway")[0][-1] == "host-alias:3000"
+
+
 def test_without_a_proxy_the_urls_are_the_services_own(routes) -> None:
-    assert "http://10.254.254.254:3000/ " in routes("web 3000 /\n", "urls", conf=CONF.replace("8080", "none")).stdout
+    done = routes("web 3000 /\n", "urls", conf=CONF.replace("8080", "none"))
+    assert done.stdout.split() == ["web", "http://10.254.254.254:3000/", "10.254.254.254:3000"]
 
 
-def test_every_awk_prints_the_same(tmp_path: Path, run: Run) -> None:
+def test_the_hosts_of_the_certificate_are_all_that_lead_to_the_proxy(routes) -> None:
+    assert routes(EXAMPLE, "hosts").stdout.split() == [
+        *("shop.localhost", "api.shop.localhost", "admin.example.test", "shop.example.test", "b.shop.localhost"),
+        *("*.tenant.shop.localhost", "docs.shop.localhost", "*.example.test"),
+    ]
+    assert routes("a 1\n", "hosts").stdout.split() == ["shop.localhost", "a.shop.localhost"]
+
+
+def test_other_containers_get_every_name_that_they_can_use(routes) -> None:
+    def names(text: str, **options: str) -> list[str]:
+        proxy = yaml.safe_load(routes(text, "names", **options).stdout)["services"]["proxy"]
+        return proxy["networks"]["default"]["aliases"] if proxy else []
+
+    assert names(EXAMPLE) == ["admin.example.test", "shop.example.test"]
+    assert names("web 3000 / a.b.localhost\n") == []
+    conf = CONF.replace("shop.localhost", "shop.test")
+    assert names("api 4000 api. a.localhost\n", conf=conf) == ["shop.test", "api.shop.test"]
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+@pytest.mark.parametrize("tls", ["off", "on"])
+def test_every_awk_prints_the_same(tmp_path: Path, run: Run, proxy: str, tls: str) -> None:
+    made = {}
     for name, awk in AWKS.items():
         need_command(awk[0])
-        (tmp_path / "host-alias.conf").write_text(CONF)
+        made[name] = configuration(run, tmp_path, EXAMPLE, proxy, awk, tls)
         (tmp_path / "routes").write_text(EXAMPLE)
-        for want in ("nginx", "urls", "table"):
-            program = PROJECT / "template/localdev/routes.awk"
-            done = run(*awk, "-v", f"want={want}", "-f", program, "host-alias.conf", "routes", cwd=tmp_path, check=True)
-            first = tmp_path / f"{want}.expected"
-            if not first.exists():
-                first.write_text(done.stdout)
-            assert done.stdout == first.read_text(), name
+        for want in ("urls", "table", "hosts", "names"):
+            options = ["-v", f"want={want}", "-v", f"tls={tls}", "-f", LOCALDEV / "routes.awk"]
+            made[name] += (run(*awk, *options, "host-alias.conf", "routes", cwd=tmp_path, check=True).stdout,)
+    first = made["busybox"]
+    assert all(first)
+    for name, those in made.items():
+        assert those == first, name
 
 
-def test_a_path_is_itself_and_what_is_below_it(routes) -> None:
-    configuration = routes("api 4000 /api\n", "nginx").stdout
-    assert re.findall(r"location (.*) \{", configuration) == ["= /api", "/api/", "/"]
-    assert configuration.index("no-route.conf") > configuration.index("location / {")
+def servers(text: str) -> dict[str, str]:
+    """Return nginx's server blocks by server_name."""
+    return {
+        re.search(r"server_name (.*);", block)[1]: block for block in re.findall(r"^server \{.*?^\}", text, re.M | re.S)
+    }
+
+
+def test_a_path_is_itself_and_what_is_below_it(tmp_path: Path, run: Run) -> None:
+    text, _ = configuration(run, tmp_path, "api 4000 /api\n")
+    server = servers(text)["shop.localhost"]
+    assert re.findall(r"location (.*) \{", server) == ["= /api", "/api/", "/"]
+    assert server.index("no-route.conf") > server.index("location / {")
+
+
+def test_a_host_has_what_the_wildcard_above_it_has_where_it_says_nothing_else(tmp_path: Path, run: Run) -> None:
+    text, _ = configuration(run, tmp_path, "web 1000 *.t. *.t./api\nadmin 2000 acme.t./api\nfar 3000 a.b.t.\n")
+
+    def services(host: str) -> list[str]:
+        return re.findall(r"location (\S+) \{\n\s+set \$service (\S+);", servers(text)[host])
+
+    assert services("~^[^.]+[.]t[.]shop[.]localhost$") == [("/", "web"), ("/api/", "web")]
+    assert services("acme.t.shop.localhost") == [("/api/", "admin"), ("/", "web")]
+    assert services("a.b.t.shop.localhost") == [("/", "far")]
+
+
+def test_a_host_that_no_route_has_gets_the_first_server(tmp_path: Path, run: Run) -> None:
+    text, _ = configuration(run, tmp_path, "web 1000\n")
+    assert list(servers(text)) == ["_", "web.shop.localhost"]
 
 
 @pytest.mark.parametrize("services", ["web:3000", "web:3000 api:4000 a-b:65535", ""])
-def test_the_seeded_file_is_valid_and_gives_the_first_service_the_bare_url(
-    rendered: Render, run: Run, services: str
+@pytest.mark.parametrize("domain", ["my-app-s-repo.localhost", "shop.test"])
+def test_the_seeded_files_are_valid_and_give_the_first_service_the_bare_url(
+    rendered: Render, run: Run, services: str, domain: str
 ) -> None:
-    repo = rendered(native_services=services)
-    done = run("sh", "localdev/sh/stack.sh", "urls", cwd=repo, check=True)
-    assert len(done.stdout.splitlines()) == (len(services.split()) + 1 if services else 0)
+    repo = rendered(native_services=services, web_domain=domain)
+    *routes, dashboard = run("sh", "localdev/sh/stack.sh", "urls", cwd=repo, check=True).stdout.splitlines()
+    assert dashboard.endswith(f" http://{domain}:8080/__localdev/")
+    assert len(routes) == (len(services.split()) + 1 if services else 0)
     if services:
-        assert done.stdout.split()[1] == "http://my-app-s-repo.localhost:8080/"
+        assert routes[0].split()[1] == f"http://{domain}:8080/"
+    # names.yaml is written by make dev-up when it differs: a fresh repo must not.
+    names = run(
+        "awk", "-v", "want=names", "-f", "routes.awk", "host-alias.conf", "routes", cwd=repo / "localdev", check=True
+    ).stdout
+    assert (repo / "localdev/names.yaml").read_text() == names

@@ -7,7 +7,7 @@ COPIER ?= $(if $(shell command -v copier 2>/dev/null),copier,uvx copier)
 # An include must not change what a bare `make` does: the default goal is put back at the end.
 LOCALDEV_GOAL := $(.DEFAULT_GOAL)
 
-.PHONY: dev-help dev-up dev-down dev-status dev-urls dev-logs dev-reload dev-alias dev-alias-down dev-update
+.PHONY: dev-help dev-up dev-down dev-status dev-urls dev-logs dev-reload dev-tls dev-alias dev-alias-down dev-update
 
 dev-help: ## list these targets
 	@awk -F ':.*## ' '/^dev-[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(LOCALDEV)/localdev.mk
@@ -29,6 +29,9 @@ dev-logs: ## follow the containers' logs (ARGS="proxy" for one)
 
 dev-reload: ## use an edited localdev/routes; on an error the old routes stay
 	@sh $(LOCALDEV)/sh/stack.sh reload $(COMPOSE)
+
+dev-tls: ## serve HTTPS, too, with a certificate by mkcert; again when routes change
+	@sh $(LOCALDEV)/sh/stack.sh tls $(COMPOSE)
 
 dev-alias: ## give this machine the alias IP; asks for root only when it is missing
 	@sh $(LOCALDEV)/host-alias up

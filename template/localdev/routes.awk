@@ -19,10 +19,10 @@ FILENAME ~ /host-alias\.conf$/ {
 # Compose reads .env for its variables, so a port that was moved there has moved here, too.
 FILENAME ~ /\.env$/ {
 	if (sub(/^(export[ \t]+)?LOCALDEV_/, "LOCALDEV_") && match($0, /=/)) {
-		name = substr($0, 1, RSTART - 1)
-		value = substr($0, RSTART + 1)
-		gsub(/^["']|["']?[ \t]*(#.*)?$/, "", value)
-		dotenv[name] = value
+		variable_name = substr($0, 1, RSTART - 1)
+		sub(/^[^=]*=["']?/, "")
+		sub(/["']?[ \t]*(#.*)?$/, "")
+		dotenv[variable_name] = $0
 	}
 	next
 }

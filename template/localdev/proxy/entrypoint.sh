@@ -1,4 +1,5 @@
 #!/bin/sh
+# shellcheck source-path=SCRIPTDIR disable=SC1091 # server.sh is the proxy's part
 # Runs in the proxy's container.
 #
 #   entrypoint.sh start    makes the configuration from routes and becomes the proxy

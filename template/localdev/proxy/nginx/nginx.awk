@@ -11,7 +11,7 @@ function print_configuration(    i, count, names) {
 	if (tls == "on") print "ssl_certificate /tmp/live/tls.pem;\nssl_certificate_key /tmp/live/tls.pem;\nhttp2 on;"
 	# volatile: the subrequests of a page share their variables.
 	print "map $uri $probed {\n    volatile;"
-	for (i = 1; i <= service_count; i++) print "    /__localdev/probe/" services[i] " " upstream(services[i]) ";"
+	for (i = 1; i <= service_count; i++) print "    /__localdev/probe/" services[i] " " upstream_url(services[i]) ";"
 	print "}\nmap $uri $database {\n    volatile;"
 	count = split(ENVIRON["LOCALDEV_DATABASES"], names, " ")
 	for (i = 1; i <= count; i++) {
@@ -70,12 +70,12 @@ function print_location(match_on, service) {
 	print "        set $service " service ";"
 	print "        set $target " address_of(service) ";"
 	# Of a container nginx learns the address with each request, by the variable: it may start later, or anew.
-	if (upstream_of[service] == "host-alias") print "        proxy_pass " upstream(service) ";"
-	else print "        set $upstream " upstream(service) ";\n        proxy_pass $upstream;"
+	if (upstream_of[service] == "host-alias") print "        proxy_pass " upstream_url(service) ";"
+	else print "        set $upstream " upstream_url(service) ";\n        proxy_pass $upstream;"
 	print "        include /localdev/proxy/nginx/location.conf;\n    }"
 }
 
-function upstream(service) {
+function upstream_url(service) {
 	return "http://" (upstream_of[service] == "host-alias" ? service : upstream_of[service] ":" port_of[service])
 }
 

@@ -24,7 +24,7 @@ proxy_run() {
 
 # proxy_reload: makes the running proxy use the configuration in /tmp/live
 proxy_reload() {
-	nginx -e stderr -c /localdev/proxy/nginx/nginx.conf -s reload
+	kill -HUP "$(cat /tmp/nginx.pid)"
 }
 
 # proxy_error: reads what proxy_check said, prints FILE:LINE: what is wrong
