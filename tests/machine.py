@@ -66,6 +66,18 @@ class EchoServer(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
+    def get_request(self) -> tuple[socket.socket, object]:
+        """Accept a connection and remember it."""
+        connection, address = super().get_request()
+        self.__dict__.setdefault("connections", []).append(connection)
+        return connection, address
+
+    def hang_up(self) -> None:
+        """End all connections, as the end of a process does: an idle one would still be answered by its thread."""
+        for connection in self.__dict__.get("connections", []):
+            with contextlib.suppress(OSError):  # the client may have ended it already
+                connection.shutdown(socket.SHUT_RDWR)
+
     def server_bind(self) -> None:
         """Bind as any TCP server does."""
         http.server.socketserver.TCPServer.server_bind(self)
@@ -84,6 +96,7 @@ def service(name: str, port: int, address: str = ALIAS_IP) -> Iterator[None]:
         finally:
             server.shutdown()
             thread.join()
+            server.hang_up()
 
 
 def curl(url: str, *options: str) -> tuple[int, str]:

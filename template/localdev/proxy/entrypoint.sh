@@ -48,7 +48,7 @@ use_next() {
 		mv /tmp/live /tmp/bad
 		[ ! -d /tmp/old ] || mv /tmp/old /tmp/live
 		case $error in
-		*tls.pem*) refuse "localdev/tls/cert.pem or key.pem is unusable ($error). Make them anew: make dev-tls" ;;
+		*tls.pem*) refuse "localdev/tls.pem is unusable ($error). Make it anew: make dev-tls" ;;
 		*) refuse "${error:-$(tail -n 1 /tmp/error)}. Correct it, then: make dev-reload" ;;
 		esac
 	fi
@@ -79,7 +79,7 @@ reload)
 	cat >/tmp/certificate
 	render /tmp/certificate
 	use_next
-	proxy_reload
+	proxy_reload || refuse "the proxy did not take the new configuration in 10 s. Look at: make dev-logs"
 	;;
 *)
 	printf 'localdev: say start, check or reload\n' >&2

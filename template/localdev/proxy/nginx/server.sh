@@ -22,9 +22,35 @@ proxy_run() {
 	exec nginx -e stderr -c /localdev/proxy/nginx/nginx.conf -g 'daemon off;'
 }
 
-# proxy_reload: makes the running proxy use the configuration in /tmp/live
+# proxy_reload: makes the running proxy use the configuration in /tmp/live, and returns once every new connection gets it
 proxy_reload() {
+	old=" $(workers) "
 	kill -HUP "$(cat /tmp/nginx.pid)"
+	tries=100
+	while :; do
+		waiting=no
+		now=$(workers)
+		[ -n "$now" ] || waiting=yes
+		for worker in $now; do
+			case $old in *" $worker "*) waiting=yes ;; esac
+		done
+		[ "$waiting" = yes ] || return 0
+		tries=$((tries - 1))
+		[ "$tries" -gt 0 ] || return 1
+		sleep 0.1
+	done
+}
+
+# workers: prints the ids of the processes that take new connections; one that shuts down has another title
+workers() {
+	set --
+	for process in /proc/[0-9]*; do
+		# There is no newline to read, and the process may be gone.
+		IFS= read -r title 2>/dev/null <"$process/cmdline" || :
+		[ "$title" != 'nginx: worker process' ] || set -- "$@" "${process#/proc/}"
+		title=''
+	done
+	printf '%s' "$*"
 }
 
 # proxy_error: reads what proxy_check said, prints FILE:LINE: what is wrong

@@ -1,0 +1,235 @@
+"""HTTPS: the real mkcert makes the certificate, and clients that verify the whole chain use it."""
+
+import json
+import os
+import shutil
+import socket
+import ssl
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+from websockets.sync.server import ServerConnection, serve
+
+from conftest import Render, Run
+from machine import ALIAS_IP, curl, service
+from needs import need_command, need_root
+from stack import Stack, running_stack
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+PORTS = {"LOCALDEV_HTTP_PORT": "18190", "LOCALDEV_HTTPS_PORT": "18553"}
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which mkcert keeps its certificate authority."""
+    need_command("mkcert")
+    return tmp_path_factory.mktemp("authority")
+
+
+@pytest.fixture(scope="module", params=["nginx"])
+def stack(
+    request: pytest.FixtureRequest,
+    rendered: Render,
+    run: Run,
+    authority: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stack]:
+    """A running stack whose HTTPS was just switched on."""
+    answers = {"native_services": "web:3140 api:4140", "project_slug": "https-test", "web_proxy": request.param}
+    with running_stack(rendered, run, tmp_path_factory.mktemp("stack"), PORTS, **answers) as stack:
+        done = stack.make("dev-tls", CAROOT=str(authority))
+        assert done.returncode == 0, done.stderr
+        assert "your browsers trust this certificate after, once per machine: mkcert -install" in done.stderr
+        yield stack
+
+
+def verified(authority: Path, url: str, *options: str) -> tuple[int, str]:
+    """Fetch `url` as a client that trusts mkcert's authority and nobody else."""
+    return curl(url, "--cacert", str(authority / "rootCA.pem"), *options)
+
+
+def test_https_with_http_2_stands_beside_http(stack: Stack, authority: Path) -> None:
+    with service("web", 3140):
+        for host in ("", "web."):
+            url = stack.url(host, "/x", "https")
+            assert json.loads(verified(authority, url)[1])["path"] == "/x"
+            assert verified(authority, url, "-o", os.devnull, "-w", "%{http_version}\n%{http_code}") == (200, "2")
+        assert verified(authority, stack.url("", "/", "https"), "--http1.1")[0] == 200
+        assert curl(stack.url())[0] == 200
+
+
+def test_the_service_learns_that_the_client_came_by_https(stack: Stack, authority: Path) -> None:
+    with service("web", 3140):
+        headers = json.loads(verified(authority, stack.url("", "/", "https"))[1])["headers"]
+    assert (headers["X-Forwarded-Proto"], headers["X-Forwarded-Port"]) == ("https", PORTS["LOCALDEV_HTTPS_PORT"])
+    assert headers["Host"] == headers["X-Forwarded-Host"] == f"https-test.localhost:{PORTS['LOCALDEV_HTTPS_PORT']}"
+
+
+def test_a_client_that_does_not_know_the_authority_refuses(stack: Stack) -> None:
+    with pytest.raises(ConnectionError, match="certificate"):
+        curl(stack.url("", "/", "https"))
+
+
+def test_a_secure_websocket_works(stack: Stack, authority: Path) -> None:
+    def echo(connection: ServerConnection) -> None:
+        for message in connection:
+            connection.send(message)
+
+    trust = ssl.create_default_context(cafile=str(authority / "rootCA.pem"))
+    with serve(echo, ALIAS_IP, 3140) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = stack.url("", "/", "https").replace("https:", "wss:")
+        # Python does not know names below .localhost everywhere.
+        way = socket.create_connection(("127.0.0.1", int(PORTS["LOCALDEV_HTTPS_PORT"])))
+        with connect(url, ssl=trust, sock=way) as client:
+            for number in range(100):
+                client.send(f"frame {number}")
+                assert client.recv() == f"frame {number}"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_key_stays_with_its_owner_and_out_of_git(stack: Stack, run: Run) -> None:
+    path = stack.repo / "localdev/tls.pem"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "PRIVATE KEY" in path.read_text()
+    run("git", "init", "-q", cwd=stack.repo, check=True)
+    assert run("git", "check-ignore", "localdev/tls.pem", cwd=stack.repo).returncode == 0
+    assert [found.name for found in path.parent.glob("tls*")] == ["tls.pem"]
+    # In the container it is in memory, and nobody but the proxy's user has it.
+    listed = stack.compose("exec", "-T", "proxy", "sh", "-c", "stat -c '%a %u' /tmp/live/tls.pem; df /tmp | tail -n 1")
+    assert listed.stdout.startswith("600 101\ntmpfs"), listed.stdout
+
+
+def test_urls_show_that_https_is_on(stack: Stack) -> None:
+    lines = stack.make("dev-urls").stdout.splitlines()
+    assert [line.strip() for line in lines if line.strip().startswith("https://")] == [
+        "https://https-test.localhost:18553/", "https://web.https-test.localhost:18553/",
+        "https://api.https-test.localhost:18553/",
+    ]  # fmt: skip
+    assert lines[-1].endswith(" https://https-test.localhost:18553/__localdev/")
+
+
+def test_https_is_on_again_after_down_and_up(stack: Stack, authority: Path) -> None:
+    assert stack.make("dev-down").returncode == 0
+    assert stack.make("dev-up").returncode == 0
+    with service("web", 3140):
+        assert verified(authority, stack.url("", "/", "https"))[0] == 200
+
+
+def test_a_new_host_is_missed_in_the_certificate_until_dev_tls_runs_again(stack: Stack, authority: Path) -> None:
+    routes = (stack.repo / "localdev/routes").read_text()
+    stack.write_routes(routes + "new 3140 new.example.test *.tenant.\n")
+    try:
+        done = stack.make("dev-reload")
+        assert done.returncode == 0
+        for host in ("new.example.test", "*.tenant.https-test.localhost"):
+            assert f"localdev: the certificate does not have {host}. Run: make dev-tls" in done.stderr
+        here = ("--resolve", f"new.example.test:{PORTS['LOCALDEV_HTTPS_PORT']}:127.0.0.1")
+        with service("web", 3140):
+            with pytest.raises(ConnectionError, match=r"new\.example\.test"):
+                verified(authority, stack.url("new.example.test", "/", "https"), *here)
+            assert stack.make("dev-tls", CAROOT=str(authority)).returncode == 0
+            assert verified(authority, stack.url("new.example.test", "/", "https"), *here)[0] == 200
+            assert verified(authority, stack.url("acme.tenant.", "/", "https"))[0] == 200
+        assert "does not have" not in stack.make("dev-reload").stderr
+    finally:
+        stack.write_routes(routes)
+        assert stack.make("dev-reload").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no certificate\n", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_an_unusable_certificate_is_told_in_one_line_and_the_old_one_stays_in_use(
+    stack: Stack, authority: Path, text: str
+) -> None:
+    path = stack.repo / "localdev/tls.pem"
+    good = path.read_text()
+    try:
+        # The hosts are still there, so nothing else is complained of.
+        path.write_text(good.splitlines()[0] + "\n" + text)
+        done = stack.make("dev-reload")
+        assert done.returncode != 0
+        ours = [line for line in done.stderr.splitlines() if line.startswith("localdev: ")]
+        assert len(ours) == 1, done.stderr
+        assert "localdev/tls.pem is unusable" in ours[0] and "Make it anew: make dev-tls" in ours[0]
+        with service("web", 3140):
+            assert verified(authority, stack.url("", "/", "https"))[0] == 200
+    finally:
+        path.write_text(good)
+    assert stack.make("dev-reload").returncode == 0
+
+
+def test_without_the_file_https_is_off_again(stack: Stack, authority: Path) -> None:
+    path = stack.repo / "localdev/tls.pem"
+    good = path.read_text()
+    path.unlink()
+    try:
+        done = stack.make("dev-reload")
+        assert (done.returncode, "https:" in done.stdout) == (0, False)
+        with pytest.raises(ConnectionError):
+            verified(authority, stack.url("", "/", "https"))
+    finally:
+        path.write_text(good)
+        path.chmod(0o600)
+        assert stack.make("dev-reload").returncode == 0
+
+
+def without_mkcert(folder: Path) -> str:
+    """Return a PATH on which everything is found but mkcert."""
+    folder.mkdir()
+    for place in os.environ["PATH"].split(":"):
+        for path in Path(place).glob("*") if place else ():
+            if path.name != "mkcert" and not (folder / path.name).exists():
+                (folder / path.name).symlink_to(path)
+    return str(folder)
+
+
+def test_without_mkcert_one_line_says_how_to_get_it(repo: Render, run: Run, tmp_path: Path) -> None:
+    done = run("make", "dev-tls", cwd=repo(), env={"PATH": without_mkcert(tmp_path / "bin")})
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[0] == (
+        "localdev: mkcert is missing. Install it: brew install mkcert (Debian: sudo apt install mkcert), then: make dev-tls"
+    )
+    assert not list((tmp_path / "my app's repo/localdev").glob("tls*"))
+
+
+def test_a_failing_mkcert_leaves_the_old_certificate(repo: Render, run: Run, tmp_path: Path) -> None:
+    here = repo()
+    (here / "localdev/tls.pem").write_text("old\n")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/mkcert").write_text("#!/bin/sh\necho 'ERROR: no luck' >&2\nexit 1\n")
+    (tmp_path / "bin/mkcert").chmod(0o755)
+    done = run("make", "dev-tls", cwd=here, env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[0] == "localdev: mkcert failed: ERROR: no luck"
+    assert (here / "localdev/tls.pem").read_text() == "old\n"
+
+
+def test_a_certificate_of_somebody_else_is_told_in_one_line(repo: Render, run: Run, tmp_path: Path) -> None:
+    need_root()
+    here = repo()
+    (here / "localdev/tls.pem").write_text("hosts: x\n")
+    (here / "localdev/tls.pem").chmod(0o600)
+    # pytest's folders are for their owner only.
+    place = Path("/tmp") / f"localdev-{os.getpid()}"
+    shutil.copytree(here, place)
+    os.chown(place / "localdev/tls.pem", 0, 0)
+    try:
+        done = subprocess.run(
+            ["setpriv", "--reuid=65534", "--clear-groups", "sh", "localdev/sh/stack.sh", "reload", "docker", "compose"],
+            cwd=place, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(place)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "localdev: localdev/tls.pem cannot be read. Make it anew: rm localdev/tls.pem && make dev-tls\n"
+    )

@@ -1,0 +1,228 @@
+"""What routes and snippets of one's own do on the running proxy, and that a bad one changes nothing."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import Render, Run
+from machine import curl, retry, service
+from stack import Done, Stack, running_stack
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+PORTS = {"LOCALDEV_HTTP_PORT": "18192", "LOCALDEV_HTTPS_PORT": "18555"}
+TOOL = """
+services:
+  tool:
+    image: nginx:1.30-alpine
+    command: ["python3", "-m", "http.server", "8000"]
+    working_dir: /usr/share
+    stop_signal: SIGKILL
+"""
+
+
+@pytest.fixture(scope="module", params=["nginx"])
+def stack(
+    request: pytest.FixtureRequest, rendered: Render, run: Run, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """A running stack with a container of the user's that serves a page."""
+
+    def prepare(stack: Stack) -> None:
+        compose = stack.repo / "compose.yaml"
+        compose.write_text(compose.read_text() + TOOL)
+
+    answers = {"native_services": "web:3142 api:4142", "project_slug": "reload-test", "web_proxy": request.param}
+    with running_stack(rendered, run, tmp_path_factory.mktemp("stack"), PORTS, prepare, **answers) as stack:
+        yield stack
+
+
+@pytest.fixture
+def routes(stack: Stack) -> Iterator[str]:
+    """What routes holds, and will hold again after the test."""
+    before = (stack.repo / "localdev/routes").read_text()
+    yield before
+    stack.write_routes(before)
+    done = stack.make("dev-reload")
+    assert done.returncode == 0, done.stderr
+
+
+def answering(url: str) -> str:
+    """Return the name of the service that answers at `url`."""
+    return json.loads(curl(url)[1])["service"]
+
+
+def one_line(done: Done) -> str:
+    """Return the one line of ours with which a target refused."""
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    return line
+
+
+def test_edited_routes_are_used_once_dev_reload_returns(stack: Stack, routes: str) -> None:
+    with service("web", 3142), service("api", 4142):
+        assert answering(stack.url("", "/v1")) == "web"
+        for _ in range(5):  # each time at once: no request after the reload may meet the old routes
+            stack.write_routes(routes + "api 4142 /v1\n")
+            assert stack.make("dev-reload").returncode == 0
+            assert [answering(stack.url("", path)) for path in ("/v1", "/v1/x", "/v1x", "/")] == [
+                "api",
+                "api",
+                "web",
+                "web",
+            ]
+            stack.write_routes(routes)
+            assert stack.make("dev-reload").returncode == 0
+            assert answering(stack.url("", "/v1")) == "web"
+
+
+def test_the_longest_path_wins_whatever_the_order(stack: Stack, routes: str) -> None:
+    stack.write_routes("web 3142 /\napi 4142 /a/b\nweb 3142 /a\napi 4142 /a/b/c\nweb 3142 /a/b/c/d\n")
+    assert stack.make("dev-reload").returncode == 0
+    with service("web", 3142), service("api", 4142):
+        seen = [answering(stack.url("", path)) for path in ("/", "/a", "/a/b", "/a/bc", "/a/b/c/x", "/a/b/c/d/e")]
+    assert seen == ["web", "web", "api", "web", "api", "web"]
+
+
+def test_host_with_path_and_any_case_of_the_host(stack: Stack, routes: str) -> None:
+    stack.write_routes("web 3142 Shop.example.TEST/v1 b./x\n")
+    assert stack.make("dev-reload").returncode == 0
+    with service("web", 3142):
+        for host in ("shop.example.test", "SHOP.Example.Test", "shop.example.test:1"):
+            assert curl(stack.url("", "/v1/y"), "-H", f"Host: {host}")[0] == 200
+        assert answering(stack.url("b.", "/x")) == "web"
+        assert curl(stack.url("b.", "/"))[0] == 404
+
+
+def test_a_wildcard_is_any_one_name_and_a_name_of_its_own_comes_first(stack: Stack, routes: str) -> None:
+    stack.write_routes("web 3142 *.tenant. *.tenant./shared\napi 4142 acme.tenant./api *.example.test\n")
+    assert stack.make("dev-reload").returncode == 0
+    with service("web", 3142), service("api", 4142):
+        assert answering(stack.url("globex.tenant.", "/api")) == "web"
+        assert answering(stack.url("acme.tenant.", "/api")) == "api"
+        assert answering(stack.url("acme.tenant.", "/")) == "web", "what it does not say itself, the wildcard says"
+        assert json.loads(curl(stack.url(), "-H", "Host: x.example.test")[1])["service"] == "api"
+        for host in ("a.b.tenant.", "tenant."):
+            assert curl(stack.url(host))[0] == 404
+
+
+def test_a_container_is_a_target_also_when_it_starts_later_or_anew(stack: Stack, routes: str) -> None:
+    stack.write_routes(routes + "tool tool:8000 tool. /dict\n")
+    assert stack.make("dev-reload").returncode == 0
+    assert "dict/" in curl(stack.url("tool."))[1]
+    assert "Directory listing for /dict/" in curl(stack.url("", "/dict/"))[1]
+    assert stack.compose("rm", "--stop", "--force", "tool").returncode == 0
+    retry(lambda: _status(stack.url("tool."), 502))
+    # Somebody else takes its address meanwhile.
+    assert (
+        stack.compose("run", "--detach", "--rm", "--name", "reload-test-other", "tool", "sleep", "60").returncode == 0
+    )
+    assert stack.compose("up", "--detach", "tool").returncode == 0
+    try:
+        retry(lambda: _status(stack.url("tool."), 200))
+    finally:
+        stack.run("docker", "kill", "reload-test-other", cwd=stack.repo, check=True)
+
+
+def _status(url: str, wanted: int) -> None:
+    assert curl(url)[0] == wanted
+
+
+def test_a_broken_line_is_told_with_file_line_and_fix_and_the_old_routes_stay(stack: Stack, routes: str) -> None:
+    with service("web", 3142):
+        for text, line in (
+            ("api\n", "localdev/routes:1: after the service comes its port, 1 to 65535, or container:port"),
+            ("a 1 /x\nb 2 /x/\n", "localdev/routes:2: reload-test.localhost/x is already on line 1; remove one"),
+        ):
+            stack.write_routes(text)
+            for target in ("dev-reload", "dev-up"):
+                assert one_line(stack.make(target)) == line
+            assert answering(stack.url("", "/x")) == "web"
+
+
+SNIPPETS = [
+    ("x.conf", "map $http_x $x {\n    default 1;\n}\nnonsense on;\n", 4, "nonsense"),
+    ("server/x.conf", "location = /mine {\n    return 200 mine;\n", 3, "unexpected end of file"),
+    ("server/x.conf", "proxy_pass http://x;\n", 1, "not allowed here"),
+]
+
+
+@pytest.fixture
+def custom(stack: Stack) -> Iterator[Path]:
+    """The folder for the user's snippets, empty and gone again after the test."""
+    folder = stack.repo / "localdev/proxy/custom"
+    (folder / "server").mkdir(parents=True)
+    yield folder
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    folder.rmdir()
+    assert stack.make("dev-reload").returncode == 0
+
+
+@pytest.mark.parametrize(("name", "text", "line", "reason"), SNIPPETS)
+def test_a_bad_snippet_is_told_with_file_and_line_and_the_proxy_goes_on(
+    stack: Stack, custom: Path, name: str, text: str, line: int, reason: str
+) -> None:
+    (custom / name).write_text(text)
+    with service("web", 3142):
+        for target in ("dev-reload", "dev-up"):
+            message = one_line(stack.make(target))
+            assert message.startswith(f"localdev: localdev/proxy/custom/{name}:{line}: "), message
+            assert reason in message and message.endswith(". Correct it, then: make dev-reload")
+            assert answering(stack.url()) == "web"
+    # The proxy cannot start with it either, and says the same.
+    assert stack.make("dev-down").returncode == 0
+    done = stack.make("dev-up")
+    assert done.returncode != 0
+    assert f"localdev: localdev/proxy/custom/{name}:{line}: " in done.stderr
+    (custom / name).unlink()
+    assert stack.make("dev-up").returncode == 0
+
+
+def test_snippets_of_ones_own_add_to_every_host_and_to_the_whole(stack: Stack, custom: Path, routes: str) -> None:
+    (custom / "mine.conf").write_text(
+        "server {\n    listen 18192;\n    server_name mine.example.test;\n    location / { return 200 'my own'; }\n}\n"
+    )
+    (custom / "server/mine.conf").write_text("location = /mine { return 200 $host; }\nadd_header X-Mine yes always;\n")
+    stack.write_routes(routes + "other 3142 other.example.test\n")
+    assert stack.make("dev-reload").returncode == 0
+    assert curl(stack.url(), "-H", "Host: mine.example.test") == (200, "my own")
+    for host in ("reload-test.localhost", "api.reload-test.localhost", "other.example.test", "unknown.test"):
+        assert curl(stack.url("", "/mine"), "-H", f"Host: {host}") == (200, host)
+    with service("web", 3142):
+        assert "X-Mine: yes" in curl(stack.url(), "-i")[1]
+
+
+def test_a_thousand_routes_work_and_reload_fast(stack: Stack, routes: str) -> None:
+    lines = [f"s{i} {20000 + i} /p{i} h{i}. full{i}.example.test\n" for i in range(334)]
+    stack.write_routes(routes + "".join(lines))
+    assert stack.make("dev-reload").returncode == 0
+    begin = time.monotonic()
+    assert stack.make("dev-reload").returncode == 0
+    assert time.monotonic() - begin < 5
+    with service("last", 20333), service("web", 3142):
+        assert answering(stack.url("", "/p333/x")) == "last"
+        assert answering(stack.url("h333.")) == "last"
+        assert json.loads(curl(stack.url(), "-H", "Host: full333.example.test")[1])["service"] == "last"
+        assert answering(stack.url("", "/p334")) == "web"
+        status, body = curl(stack.url("", "/__localdev/"), "-H", "Accept: application/json")
+        states = {found["name"]: found["state"] for found in json.loads(body)["services"]}
+    assert status == 200
+    assert len(states) == 336
+    assert [name for name, state in states.items() if state == "up"] == ["web", "s333"]
+
+
+def test_dev_reload_without_a_running_proxy_says_what_to_start(repo: Render, run: Run) -> None:
+    here = repo(project_slug="not-running")
+    done = run("make", "dev-reload", cwd=here)
+    assert done.returncode != 0
+    assert "localdev: the proxy does not run. Start it: make dev-up" in done.stderr.splitlines()
+
+
+def test_a_stack_without_a_proxy_says_how_to_get_one(repo: Render, run: Run) -> None:
+    here = repo(web_proxy="none")
+    for target in ("dev-reload", "dev-tls"):
+        assert one_line(run("make", target, cwd=here)) == (
+            'localdev: this stack has no proxy. Add one: make dev-update ARGS="-d web_proxy=nginx"'
+        )
