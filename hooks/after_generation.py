@@ -43,7 +43,9 @@ def ignored(root: Path, answers_file: str) -> list[str]:
     """Return generated files that the repo's .gitignore matches: they reach no teammate, and an update deletes them."""
     paths = [str(path.relative_to(root)) for path in sorted((root / "localdev").rglob("*")) if path.is_file()]
     # --no-index: a file that is tracked already is matched, too, and an update deletes it all the same.
-    return git(root, "check-ignore", "--no-index", "--", answers_file, *paths).splitlines()
+    matches = git(root, "check-ignore", "--no-index", "--verbose", "--", answers_file, *paths).splitlines()
+    # What our own .gitignore names (the certificate) was not generated.
+    return [match.split("\t", 1)[1] for match in matches if not match.startswith("localdev/.gitignore:")]
 
 
 def first_file(root: Path, names: tuple[str, ...]) -> Path | None:

@@ -169,6 +169,23 @@ def test_ignored_files_are_named(repo: Render, template: Path, run: Run) -> None
     assert not any("routes.awk" in line for line in lines)
 
 
+def test_an_update_leaves_certificate_snippets_and_names_alone_and_complains_of_none(
+    repo: Render, template: Path, copier: Run, run: Run
+) -> None:
+    here = repo()
+    users = {"tls.pem": "key\n", "proxy/custom/x.conf": "# mine\n", "proxy/custom/server/y.conf": "# mine\n"}
+    users["names.yaml"] = "services:\n  proxy: {} # mine\n"
+    for name, text in users.items():
+        (here / "localdev" / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / "localdev" / name).write_text(text)
+    commit(here, run)
+    done = copier("update", "--trust", "--defaults", "-a", ANSWERS, "-dweb_port=8081", cwd=here, check=True)
+    assert "web_port=8081" in (here / "localdev/host-alias.conf").read_text()
+    assert {name: (here / "localdev" / name).read_text() for name in users} == users
+    assert "Ignored by git" not in done.stderr
+    assert run("git", "ls-files", "localdev/tls.pem", cwd=here, check=True).stdout == ""
+
+
 def test_a_changed_address_is_told_for_every_machine(repo: Render, template: Path, copier: Run, run: Run) -> None:
     here = repo()
     commit(here, run)
