@@ -20,7 +20,7 @@ class Stack:
     """A repo whose containers run: `make` runs a target of it, `url` names a host of it as a developer would."""
 
     repo: Path
-    domain: str
+    conf: dict[str, str]
     ports: dict[str, str]
     run: Run
 
@@ -34,8 +34,9 @@ class Stack:
 
     def url(self, host: str = "", path: str = "/", scheme: str = "http") -> str:
         """Return the URL of `path` on `host`: "" is the domain, "api." is below it, a full name is itself."""
-        name = f"{host}{self.domain}" if host == "" or host.endswith(".") else host
-        return f"{scheme}://{name}:{self.ports[f'LOCALDEV_{scheme.upper()}_PORT']}{path}"
+        name = host + self.conf["domain"] if host == "" or host.endswith(".") else host
+        answer = self.conf[{"http": "web_port", "https": "https_port"}[scheme]]
+        return f"{scheme}://{name}:{self.ports.get(f'LOCALDEV_{scheme.upper()}_PORT', answer)}{path}"
 
     def write_routes(self, text: str) -> None:
         """Replace localdev/routes as editors do, by a new file: a container must not keep the old one."""
@@ -58,7 +59,7 @@ def running_stack(
         need(is_free(int(port)), f"port {port} of 127.0.0.1 ({name})", "stop what listens there")
     repo = Path(shutil.copytree(rendered(**answers), folder / "my app's repo"))
     conf = dict(line.split("=", 1) for line in (repo / "localdev/host-alias.conf").read_text().splitlines()[1:])
-    stack = Stack(repo, conf["domain"], ports, run)
+    stack = Stack(repo, conf, ports, run)
     prepare(stack)
     try:
         up = stack.make("dev-up")

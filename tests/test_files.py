@@ -144,8 +144,10 @@ def test_every_container_is_healthy_pinned_private_and_reaches_the_host(
         assert service["healthcheck"]["test"]
         assert "start_interval" not in service["healthcheck"]  # an error on engines before 25
         for port in service["ports"]:
-            # The proxy has the same number inside as outside.
-            assert re.fullmatch(r"127\.0\.0\.1:(\$\{[A-Z_]+PORT:-[0-9]+\}):([0-9]+|\1)", port)
+            # The proxy has the same number inside as outside; HTTPS has one only when it is on.
+            number = r"127\.0\.0\.1:(\$\{[A-Z_]+PORT:-[0-9]+\}):([0-9]+|\1)"
+            https = r"127\.0\.0\.1:\$\{LOCALDEV_HTTPS_PORT:-\}:\$\{LOCALDEV_HTTPS_PORT:-8443\}"
+            assert re.fullmatch(f"{number}|{https}", port)
         assert service["extra_hosts"] == ["host-alias:${LOCALDEV_HOST:-10.254.254.254}"]
         if name != "proxy":
             assert service["volumes"][0].startswith(f"{name}-data:/")

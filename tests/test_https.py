@@ -21,7 +21,7 @@ from needs import need_command, need_root
 from stack import Stack, running_stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
-PORTS = {"LOCALDEV_HTTP_PORT": "18190", "LOCALDEV_HTTPS_PORT": "18553"}
+HTTP, HTTPS = 18190, 18553
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,13 @@ def stack(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
     """A running stack whose HTTPS was just switched on."""
-    answers = {"native_services": "web:3140 api:4140", "project_slug": "https-test", "web_proxy": request.param}
-    with running_stack(rendered, run, tmp_path_factory.mktemp("stack"), PORTS, **answers) as stack:
+    answers = {
+        "native_services": "web:3140 api:4140",
+        "project_slug": "https-test",
+        "web_proxy": request.param,
+        "web_port": HTTP,
+    }
+    with running_stack(rendered, run, tmp_path_factory.mktemp("stack"), {}, **answers) as stack:
         done = stack.make("dev-tls", CAROOT=str(authority))
         assert done.returncode == 0, done.stderr
         assert "your browsers trust this certificate after, once per machine: mkcert -install" in done.stderr
@@ -66,8 +71,8 @@ def test_https_with_http_2_stands_beside_http(stack: Stack, authority: Path) -> 
 def test_the_service_learns_that_the_client_came_by_https(stack: Stack, authority: Path) -> None:
     with service("web", 3140):
         headers = json.loads(verified(authority, stack.url("", "/", "https"))[1])["headers"]
-    assert (headers["X-Forwarded-Proto"], headers["X-Forwarded-Port"]) == ("https", PORTS["LOCALDEV_HTTPS_PORT"])
-    assert headers["Host"] == headers["X-Forwarded-Host"] == f"https-test.localhost:{PORTS['LOCALDEV_HTTPS_PORT']}"
+    assert (headers["X-Forwarded-Proto"], headers["X-Forwarded-Port"]) == ("https", str(HTTPS))
+    assert headers["Host"] == headers["X-Forwarded-Host"] == f"https-test.localhost:{HTTPS}"
 
 
 def test_a_client_that_does_not_know_the_authority_refuses(stack: Stack) -> None:
@@ -86,7 +91,7 @@ def test_a_secure_websocket_works(stack: Stack, authority: Path) -> None:
         thread.start()
         url = stack.url("", "/", "https").replace("https:", "wss:")
         # Python does not know names below .localhost everywhere.
-        way = socket.create_connection(("127.0.0.1", int(PORTS["LOCALDEV_HTTPS_PORT"])))
+        way = socket.create_connection(("127.0.0.1", HTTPS))
         with connect(url, ssl=trust, sock=way) as client:
             for number in range(100):
                 client.send(f"frame {number}")
@@ -131,7 +136,7 @@ def test_a_new_host_is_missed_in_the_certificate_until_dev_tls_runs_again(stack:
         assert done.returncode == 0
         for host in ("new.example.test", "*.tenant.https-test.localhost"):
             assert f"localdev: the certificate does not have {host}. Run: make dev-tls" in done.stderr
-        here = ("--resolve", f"new.example.test:{PORTS['LOCALDEV_HTTPS_PORT']}:127.0.0.1")
+        here = ("--resolve", f"new.example.test:{HTTPS}:127.0.0.1")
         with service("web", 3140):
             with pytest.raises(ConnectionError, match=r"new\.example\.test"):
                 verified(authority, stack.url("new.example.test", "/", "https"), *here)
@@ -180,6 +185,18 @@ def test_without_the_file_https_is_off_again(stack: Stack, authority: Path) -> N
         path.write_text(good)
         path.chmod(0o600)
         assert stack.make("dev-reload").returncode == 0
+
+
+def test_its_port_is_nobodys_while_https_is_off(repo: Render, run: Run) -> None:
+    here = repo(project_slug="no-https", native_services="web:3145")
+    env = {"LOCALDEV_HTTP_PORT": "18194"}
+    with socket.create_server(("127.0.0.1", 8443)):
+        try:
+            up = run("make", "dev-up", cwd=here, env=env)
+            assert up.returncode == 0, up.stderr
+            assert curl("http://no-https.localhost:18194/")[0] == 502
+        finally:
+            run("make", "dev-down", "ARGS=--timeout 3", cwd=here, env=env, check=True)
 
 
 def without_mkcert(folder: Path) -> str:

@@ -25,7 +25,7 @@ die() {
 	exit 1
 }
 
-# routes FORM: prints routes as urls, table, hosts or names; exits 1 with file and line of each error
+# routes FORM: prints routes as urls, table, hosts, names or https_port; exits 1 with file and line of each error
 routes() {
 	dotenv=''
 	[ ! -f .env ] || dotenv=.env
@@ -72,6 +72,13 @@ make_certificate() {
 		printf 'localdev: your browsers trust this certificate after, once per machine: mkcert -install (it asks for your password)\n' >&2
 		;;
 	esac
+}
+
+# publish_https: has Compose publish the port of HTTPS when there is a certificate
+publish_https() {
+	[ -f "$certificate" ] || return 0
+	LOCALDEV_HTTPS_PORT=$(routes https_port)
+	export LOCALDEV_HTTPS_PORT
 }
 
 # warn_of_uncertified: names the hosts in routes that the certificate does not have
@@ -167,6 +174,7 @@ up)
 		die "$file does not include localdev/compose.yaml. Add these lines to it: include: [localdev/compose.yaml]"
 	write_names
 	warn_of_uncertified
+	publish_https
 	check_snippets $compose
 	if grep -q '^services: {}' "$localdev/compose.yaml" && [ -z "$($compose config --services 2>/dev/null)" ]; then
 		printf 'localdev: this stack has no containers; the alias is all there is.\n' >&2
@@ -197,7 +205,10 @@ tls)
 	routes table >/dev/null
 	make_certificate
 	if [ -n "$($compose ps --quiet proxy 2>/dev/null)" ]; then
-		reload $compose || explain_failure "HTTPS is not on (the message is above)" $compose
+		publish_https
+		if ! $compose up --detach --wait proxy || ! reload $compose; then
+			explain_failure "HTTPS is not on (the message is above)" $compose
+		fi
 	else
 		printf 'localdev: HTTPS is on with the next: make dev-up\n' >&2
 	fi
