@@ -69,6 +69,8 @@ function print_location(match_on, service) {
 	print "    location " match_on " {"
 	print "        set $service " service ";"
 	print "        set $target " address_of(service) ";"
+	print "        set $port " port_of[service] ";"
+	print "        set $container \"" (upstream_of[service] == "host-alias" ? "" : upstream_of[service]) "\";"
 	# Of a container nginx learns the address with each request, by the variable: it may start later, or anew.
 	if (upstream_of[service] == "host-alias") print "        proxy_pass " upstream_url(service) ";"
 	else print "        set $upstream " upstream_url(service) ";\n        proxy_pass $upstream;"
@@ -81,6 +83,11 @@ function upstream_url(service) {
 
 function live(service) { return "<!--# include virtual=\"/__localdev/up/" service "\" -->" }
 function running(container) { return "<!--# include virtual=\"/__localdev/running/" container "\" -->" }
-function variable(name) { return "<!--# echo var=\"" (name == "method" ? "request_method" : name) "\" -->" }
-function when(reason) { return "<!--# if expr=\"$reason = " reason "\" -->" }
+function variable(name) { return "<!--# echo var=\"" name "\" -->" }
 function end_when() { return "<!--# endif -->" }
+
+# when CONDITIONS: $case in pages.conf has them all, in the same order
+function when(conditions) {
+	gsub(/ /, ".*", conditions)
+	return "<!--# if expr=\"$case = /" conditions "/\" -->"
+}
