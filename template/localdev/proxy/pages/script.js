@@ -129,7 +129,7 @@ if (navigator.clipboard) {
   for (const code of $$(".copy")) {
     const button = document.createElement("button");
     button.type = "button";
-    button.className = "copy-button";
+    button.className = "copier";
     button.textContent = "Copy";
     button.setAttribute("aria-label", `Copy ${code.textContent}`);
     button.addEventListener("click", async () => {
