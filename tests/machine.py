@@ -85,14 +85,16 @@ class EchoServer(http.server.ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def service(name: str, port: int, address: str = ALIAS_IP) -> Iterator[None]:
-    """Run a service of this machine that listens on `address` only and answers with what it got."""
-    with EchoServer((address, port), Echo) as server:
+def service(
+    name: str, port: int, address: str = ALIAS_IP, handler: type[http.server.BaseHTTPRequestHandler] = Echo
+) -> Iterator[EchoServer]:
+    """Run a service of this machine that listens on `address` only; unless told otherwise it answers with what it got."""
+    with EchoServer((address, port), handler) as server:
         server.service = name
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
-            yield
+            yield server
         finally:
             server.shutdown()
             thread.join()

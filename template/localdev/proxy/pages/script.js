@@ -128,14 +128,14 @@ if ($("#filter") && $("#filter + .list").children.length > 10) {
 if (navigator.clipboard) {
   for (const code of $$(".copy")) {
     const button = document.createElement("button");
+    const name = (word) => {
+      button.textContent = word;
+      button.setAttribute("aria-label", `${word} ${code.textContent}`);
+    };
     button.type = "button";
     button.className = "copier";
-    button.textContent = "Copy";
-    button.setAttribute("aria-label", `Copy ${code.textContent}`);
-    button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(code.textContent);
-      button.textContent = "Copied";
-    });
+    name("Copy");
+    button.addEventListener("click", () => navigator.clipboard.writeText(code.textContent).then(() => name("Copied")));
     code.after(button);
   }
 }
