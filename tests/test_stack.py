@@ -105,14 +105,6 @@ def test_each_container_knows_the_machine_as_host_alias(stack) -> None:
         assert [ALIAS_IP, "host-alias"] in [line.split() for line in hosts.splitlines()]
 
 
-def test_a_service_that_is_down_and_a_host_without_route_are_explained(stack) -> None:
-    status, body = curl(PROXY)
-    assert (status, body.splitlines()[0]) == (502, "localdev: web does not answer at host-alias:3123.")
-    status, body = curl("http://nobody.my-app-s-repo.localhost:18080/x")
-    assert status == 404
-    assert body.startswith("localdev: no route leads to nobody.my-app-s-repo.localhost:18080/x\n")
-
-
 def test_a_services_own_errors_are_passed_on(stack) -> None:
     with service("web", 3123):
         assert curl(PROXY, "-X", "BREW")[0] == 501
