@@ -20,7 +20,8 @@ FILES = USERS | {
     ".copier-answers.localdev.yml",
     *(f"localdev/{name}" for name in ("README.md", "compose.yaml", "host-alias", "localdev.mk", "routes.awk")),
     *(f"localdev/host-alias.{kind}" for kind in ("conf", "plist", "service")),
-    *(f"localdev/sh/{name}.sh" for name in ("common", "darwin", "linux", "stack")),
+    *(f"localdev/sh/{name}.sh" for name in ("common", "darwin", "linux", "ports", "stack")),
+    "localdev/sh/ports.awk",
     *("localdev/.gitignore", "localdev/names.yaml", "localdev/proxy/entrypoint.sh", "localdev/proxy/pages.awk"),
     *(
         f"localdev/proxy/pages/{page}.{kind}"
@@ -185,7 +186,7 @@ def test_variables_move_ports_and_host(rendered: Render, run: Run) -> None:
 def test_shell_scripts_are_clean_and_formatting_changes_nothing(rendered: Render, run: Run) -> None:
     here = rendered()
     found = scripts(here)
-    assert len(found) == 7
+    assert len(found) == 8
     for extra in ((), ("-x",)):
         done = run(TOOLS / "shellcheck", "--norc", *extra, *found, cwd=here)
         assert done.returncode == 0, done.stdout

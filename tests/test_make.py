@@ -25,6 +25,9 @@ def make(request: pytest.FixtureRequest, run: Run, tmp_path: Path):
             f'#!/bin/sh\nprintf "%s\\n" "{name} $*" >>{str(calls)!r}\n[ ! -e {str(tmp_path / "fail")!r} ]\n'
         )
         fake.chmod(0o755)
+    # What listens on this machine is test_ports.py's business.
+    (tools / "ss").write_text("#!/bin/sh\n")
+    (tools / "ss").chmod(0o755)
     path = f"{tools}:{os.environ['PATH']}"
 
     def make(*arguments: str, cwd: Path, **env: str):

@@ -143,7 +143,7 @@ def test_a_life_on_macos_is_the_same_when_the_shell_is_called(
 @pytest.mark.parametrize(
     "script",
     [
-        *("host-alias", "sh/common.sh", "sh/darwin.sh", "sh/linux.sh", "sh/stack.sh"),
+        *("host-alias", "sh/common.sh", "sh/darwin.sh", "sh/linux.sh", "sh/ports.sh", "sh/stack.sh"),
         *("proxy/entrypoint.sh", "proxy/nginx/server.sh"),
     ],
 )

@@ -179,6 +179,9 @@ up)
 	if grep -q '^services: {}' "$localdev/compose.yaml" && [ -z "$($compose config --services 2>/dev/null)" ]; then
 		printf 'localdev: this stack has no containers; the alias is all there is.\n' >&2
 	else
+		# shellcheck source-path=SCRIPTDIR source=ports.sh disable=SC1091
+		. "$localdev/sh/ports.sh"
+		refuse_busy_ports "$compose" "$arguments"
 		$compose up --detach --wait $arguments ||
 			explain_failure "the stack did not come up (the message is above). Look at: make dev-logs" $compose
 	fi
