@@ -581,6 +581,11 @@ def test_netstat_shows_everybody(mac, macos, header, process):
         and f" {process} " in rows[0]
     )
     assert rows[1].split()[3] == "::1.3001"
+    # Clients are in the listing, too, on this machine's loopback interface and on another one.
+    assert [row.split()[3:6] for row in rows[2:]] == [
+        ["10.0.2.15.52011", "10.0.2.99.3000", "ESTABLISHED"],
+        ["127.0.0.1.52012", "127.0.0.1.3001", "CLOSE_WAIT"],
+    ]
 
 
 def test_routes(mac):

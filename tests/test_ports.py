@@ -495,6 +495,7 @@ services:
       - "127.0.0.1:${C_PORT:-3333}:${C_PORT:-3333}"
       # - "127.0.0.1:${NO_PORT:-3}:3"
       - "127.0.0.1:${C_PORT:-3333}:${C_PORT:-3333}/udp"
+      - "127.0.0.1:${NO_PORT:-5}:${NO_PORT:-5}/udp"
       - "127.0.0.1:${D_PORT:-4444}:${D_PORT:-4444}/tcp"
     healthcheck:
       test: ["CMD", "curl", "127.0.0.1:${NO_PORT:-4}:"]
@@ -502,34 +503,66 @@ volumes:
   ports:
 """
 FORMS = '\ufeffA_PORT=5001\r\n export B_PORT = \'5002\' # two\r\nC_PORT=5\nC_PORT: "5003"\r\nTEXT="\nD_PORT=1\n" \n#D_PORT=2\n'
-SS = """LISTEN 0 4096 127.0.0.1:5001 0.0.0.0:* ino:11 sk:1001 cgroup:/a <->
+# All of them: 5001 to 5003 and 4444 are in our way, 5004 is used elsewhere, 1 to 5 stand where nothing of ours is published.
+LISTINGS = {
+    "ss": """LISTEN 0 4096 127.0.0.1:5001 0.0.0.0:* ino:11 sk:1001 cgroup:/a <->
 LISTEN 0 4096 *:5002 *:* uid:1000 ino:12 sk:1001 v6only:0 <->
 LISTEN 0 4096 [::ffff:127.0.0.1]:5003 *:* ino:13 sk:1001 v6only:0 <->
 LISTEN 0 4096 127.0.0.1%lo:4444 0.0.0.0:* ino:14 sk:1001 <->
 LISTEN 0 4096 [::]:5004 [::]:* ino:15 sk:1001 v6only:1 <->
-"""
-PROC = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:1389 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 11 1 0000000023d0931d 100 0 0
-   1: 7F000001:138A 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 12 1 0000000023d0931d 100 0 0
-   2: 0100007F:138C 0100007F:1389 01 00000000:00000000 00:00000000 00000000     0        0 15 1 0000000023d0931d 100 0 0
+LISTEN 0 4096 0.0.0.0:1 0.0.0.0:* ino:1 sk:1
+LISTEN 0 4096 0.0.0.0:2 0.0.0.0:* ino:2 sk:1
+LISTEN 0 4096 0.0.0.0:3 0.0.0.0:* ino:3 sk:1
+LISTEN 0 4096 0.0.0.0:4 0.0.0.0:* ino:4 sk:1
+LISTEN 0 4096 0.0.0.0:5 0.0.0.0:* ino:5 sk:1
+""",
+    "proc": """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:115C 0100007F:1389 01 00000000:00000000 00:00000000 00000000     0        0 15 1 0000000023d0931d 100 0 0
+   1: 0100007F:1389 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 11 1 0000000023d0931d 100 0 0
+   2: 7F000001:138A 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 12 1 0000000023d0931d 100 0 0
+   3: 00000000:0001 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0000000023d0931d 100 0 0
+   4: 00000000:0002 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 2 1 0000000023d0931d 100 0 0
+   5: 00000000:0003 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 3 1 0000000023d0931d 100 0 0
+   6: 00000000:0004 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4 1 0000000023d0931d 100 0 0
+   7: 00000000:0005 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 5 1 0000000023d0931d 100 0 0
   sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when
    0: 0000000000000000FFFF00000100007F:138B 00000000000000000000000000000000:0000 0A 0:0 00:0 0     0        0 13 1 0
    1: 00000000000000000000000001000000:138C 00000000000000000000000000000000:0000 0A 0:0 00:0 0     0        0 15 1 0
    2: 00000000000000000000000000000000:115C 00000000000000000000000000000000:0000 0A 0:0 00:0 0     0        0 14 1 0
-"""
+""",
+    "netstat": """Active Internet connections (including servers)
+Proto Recv-Q Send-Q  Local Address  Foreign Address  (state)  rxbytes txbytes  rhiwat  shiwat  process:pid  state  options
+tcp4       0      0  127.0.0.1.4444   127.0.0.1.80   ESTABLISHED  0  0  131072  131072   Safari Networking:15   00102 00000
+tcp4       0      0  127.0.0.1.5001   *.*            LISTEN       0  0  131072  131072                  my app:11   00100 00
+tcp46      0      0  *.5002           *.*            LISTEN       0  0  131072  131072                    node:12   00100 00
+tcp4       0      0  *.5003           *.*            LISTEN       0  0  131072  131072                  a 1:b 2:13   00100 0
+tcp6       0      0  *.4444           *.*            LISTEN       0  0  131072  131072                   other:15   00100 00
+tcp4       0      0  *.4444           *.*            LISTEN       0  0  131072  131072                    node:14   00100 00
+tcp6       0      0  *.5004           *.*            LISTEN       0  0  131072  131072                   other:15   00100 00
+tcp4       0      0  *.1              *.*            LISTEN       0  0  131072  131072                 launchd:1   00100 00
+tcp4       0      0  *.2              *.*            LISTEN       0  0  131072  131072                 launchd:1   00100 00
+tcp4       0      0  *.3              *.*            LISTEN       0  0  131072  131072                 launchd:1   00100 00
+tcp4       0      0  *.4              *.*            LISTEN       0  0  131072  131072                 launchd:1   00100 00
+tcp4       0      0  *.5              *.*            LISTEN       0  0  131072  131072                 launchd:1   00100 00
+""",
+}
 
 
 @pytest.mark.parametrize("awk", AWKS)
-@pytest.mark.parametrize("listing", [SS, PROC], ids=["ss", "proc"])
+@pytest.mark.parametrize("listing", LISTINGS)
 def test_every_awk_reads_compose_dotenv_and_listing_alike(
     repo: Render, busy_ports: Busy, awk: str, listing: str
 ) -> None:
     here = repo(**ANSWERS)
     (here / "localdev/compose.yaml").write_text(COMPOSE)
     (here / ".env").write_text(FORMS, newline="")
-    rows = ["5001|A_PORT|5005|11", "5002|B_PORT|5006|12", "5003|C_PORT|5007|13", "4444|D_PORT|4445|14"]
-    assert busy_ports(here, listing, awk=awk) == (0, "", rows)
-    code, errors, rows = busy_ports(here, listing, awk=awk, env={"A_PORT": "5002", "D_PORT": "none"})
+    names = ["my app", "node", "a 1:b 2", "node"]
+    who = [f"{number} {name}" if listing == "netstat" else f"{number}" for number, name in enumerate(names, 11)]
+    ours = ["5001|A_PORT|5005", "5002|B_PORT|5006", "5003|C_PORT|5007", "4444|D_PORT|4445"]
+    expected = [f"{port}|{socket}" for port, socket in zip(ours, who, strict=True)]
+    assert busy_ports(here, LISTINGS[listing], awk=awk) == (0, "", expected)
+    bad = {"A_PORT": "5002", "D_PORT": "none"}
+    code, errors, rows = busy_ports(here, LISTINGS[listing], awk=awk, env=bad)
     assert (code, sorted(errors.splitlines()), rows) == (
         1,
         [
@@ -675,8 +708,14 @@ versions = pytest.mark.parametrize("macos", MACOS)
 def test_on_macos_free_ports_cost_one_look_at_netstat(mac: Mac, macos: str) -> None:
     mac.mac.macos = macos
     assert mac.up() == (0, [], [STARTED, "netstat"])
-    # The decoy's own port, and that of the server it talks to: it is a client.
-    assert mac.up(LOCALDEV_HTTP_PORT="52011", POSTGRES_PORT="3000") == (0, [], [STARTED, "netstat"])
+    # Ports of clients, and of the servers that they talk to.
+    clients = {
+        "LOCALDEV_HTTP_PORT": "52011",
+        "LOCALDEV_HTTPS_PORT": "52012",
+        "POSTGRES_PORT": "3000",
+        "REDIS_PORT": "3001",
+    }
+    assert mac.up(**clients) == (0, [], [STARTED, "netstat"])
 
 
 @versions

@@ -90,8 +90,9 @@ def _connections(verbose):
         (one["proto"], f"{one['address']}.{one['port']}", "*.*", "LISTEN", one["command"], one["pid"])
         for one in get("listeners")
     ]
-    # A decoy: a client whose remote port a careless pattern would take for a listener.
+    # Decoys: clients whose ports a careless pattern would take for a listener's.
     rows.append(("tcp4", "10.0.2.15.52011", "10.0.2.99.3000", "ESTABLISHED", "Safari Networking", 501))
+    rows.append(("tcp4", "127.0.0.1.52012", "127.0.0.1.3001", "CLOSE_WAIT", "Safari Networking", 501))
     header, row = NETSTAT[_generation()] if verbose else ("(state)", "{state}")
     print("Active Internet connections (including servers)")
     print(f"Proto Recv-Q Send-Q  Local Address          Foreign Address        {header}")
