@@ -870,39 +870,47 @@ def test_a_part_of_a_running_stack_comes_up_beside_the_rest(stack: Path, on_the_
     assert len(containers_of("ports-test", run, stack)) == 2
 
 
+@pytest.fixture
+def refused(repo: Render, on_the_engine, run: Run) -> Iterator[Callable[..., list[str]]]:
+    """Returns a function that runs dev-up of a project: its lines on stderr, after no container of the project was made."""
+    made = []
+
+    def refused(project: str, here: Path | None = None, **env: str) -> list[str]:
+        here = here or repo(**ON_THE_ENGINE | {"project_slug": project})
+        made.append((project, here))
+        done = on_the_engine("dev-up", cwd=here, **env)
+        assert done.returncode != 0
+        assert containers_of(project, run, here) == []
+        return [line for line in done.stderr.splitlines() if line.startswith("localdev: ")]
+
+    yield refused
+    for project, here in made:
+        on_the_engine("dev-down", "ARGS=--volumes --timeout 3", cwd=here, COMPOSE_PROJECT_NAME=project)
+
+
 @pytest.mark.engine
-def test_another_projects_containers_are_named_before_one_of_ours_starts(
-    stack: Path, repo: Render, on_the_engine, run: Run
-) -> None:
-    here = repo(**ON_THE_ENGINE | {"project_slug": "ports-test-two"})
-    done = on_the_engine("dev-up", cwd=here)
-    assert done.returncode != 0
+def test_another_projects_containers_are_named_before_one_of_ours_starts(stack: Path, refused) -> None:
     proxy = "the container ports-test-proxy-1 of the project ports-test"
-    assert done.stderr.splitlines()[-4:-1] == [
+    lines = [
         taken(18180, proxy, "LOCALDEV_HTTP_PORT", 18181),
         taken(18543, proxy, "LOCALDEV_HTTPS_PORT", 18544),
         taken(26380, "the container ports-test-redis-1 of the project ports-test", "REDIS_PORT", 26381),
     ]
-    assert containers_of("ports-test-two", run, here) == []
-    # The same repo under a new name is another project, too: its old containers would be in the way.
-    done = on_the_engine("dev-up", cwd=stack, COMPOSE_PROJECT_NAME="ports-test-three")
-    assert taken(18180, proxy, "LOCALDEV_HTTP_PORT", 18181) in done.stderr.splitlines()
-    assert containers_of("ports-test-three", run, here) == []
+    assert refused("ports-test-two") == lines
+    # The same repo under a new name is another project, too: its old containers are in the way.
+    assert refused("ports-test-three", stack, COMPOSE_PROJECT_NAME="ports-test-three") == lines
 
 
 @pytest.mark.engine
-def test_a_process_of_this_machine_is_named_before_a_container_starts(repo: Render, on_the_engine, run: Run) -> None:
-    here = repo(**ON_THE_ENGINE | {"project_slug": "ports-test-four"})
+def test_a_process_of_this_machine_is_named_before_a_container_starts(refused) -> None:
     how = json.dumps(["127.0.0.1", [26390], 0, False, "", False])
-    with subprocess.Popen(
+    moved = {"LOCALDEV_HTTP_PORT": "18190", "LOCALDEV_HTTPS_PORT": "18553", "REDIS_PORT": "26390"}
+    process = subprocess.Popen(
         [sys.executable, "-c", LISTEN, how], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    )
+    try:
         assert process.stdout.readline() == "ready\n"
-        moved = {"LOCALDEV_HTTP_PORT": "18190", "LOCALDEV_HTTPS_PORT": "18553", "REDIS_PORT": "26390"}
-        done = on_the_engine("dev-up", cwd=here, **moved)
-        program = Path(sys.executable).resolve().name
+        somebody = f"{Path(sys.executable).resolve().name} (pid {process.pid})"
+        assert refused("ports-test-four", **moved) == [taken(26390, somebody, "REDIS_PORT", 26391)]
+    finally:
         process.communicate()
-    assert done.returncode != 0
-    line = taken(26390, f"{program} (pid {process.pid})", "REDIS_PORT", 26391)
-    assert done.stderr.splitlines()[-2] == line
-    assert containers_of("ports-test-four", run, here) == []
