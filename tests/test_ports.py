@@ -164,10 +164,11 @@ Up = Callable[..., Outcome]
 
 @pytest.fixture
 def up(net: Network, docker: Docker, rendered: Render, run: Run) -> Up:
-    """Returns a function that runs `stack.sh up` in the namespace: exit code, lines on stderr, the engine's calls."""
+    """Returns a function that runs `stack.sh up`, or another verb, in the namespace: exit code, lines on stderr, the engine's calls."""
 
     def up(
         *arguments: str,
+        verb: str = "up",
         repo: Path | None = None,
         shell: tuple[str, ...] = ("sh",),
         path: str = "",
@@ -175,7 +176,7 @@ def up(net: Network, docker: Docker, rendered: Render, run: Run) -> Up:
         **env: str,
     ) -> Outcome:
         path = f"PATH={docker.tools}:{path or os.environ['PATH']}"
-        words = [*shell, "localdev/sh/stack.sh", "up", *compose.split(), "--", *arguments]
+        words = [*shell, "localdev/sh/stack.sh", verb, *compose.split(), "--", *arguments]
         done = run(*net.enter, "env", path, *words, cwd=repo or rendered(**ANSWERS), env=env)
         # With an error nothing is said but the error; else the URLs come last.
         assert ("http://" in done.stdout) == (done.returncode == 0), done
@@ -475,12 +476,16 @@ def listening(*ports: int) -> str:
 def test_every_port_of_every_service_is_looked_at(rendered: Render, busy_ports: Busy) -> None:
     here = rendered(databases="[postgres, mysql, redis, mongodb]")
     services = yaml.safe_load((here / "localdev/compose.yaml").read_text())["services"]
-    published = re.compile(r"127\.0\.0\.1:\$\{([A-Z_]+):-([0-9]+)\}:.+")
+    published = re.compile(r"127\.0\.0\.1:\$\{([A-Z_]+):-([0-9]*)\}:.+")
     assert len(services) == 5
     for name, service in services.items():
+        # A variable without a usual value is any free port, unless somebody sets it.
         ours = [published.fullmatch(port).groups() for port in service["ports"]]
-        _, _, rows = busy_ports(here, listening(*(int(port) for _, port in ours)), f" {name} ")
-        assert [tuple(row.split("|")[1::-1]) for row in rows] == ours
+        usual = {variable: port for variable, port in ours if port}
+        every = {variable: port or "7777" for variable, port in ours}
+        for env, wanted in (({}, usual), (every, every)):
+            _, _, rows = busy_ports(here, listening(*map(int, every.values())), f" {name} ", env=env)
+            assert dict(row.split("|")[1::-1] for row in rows) == wanted
         assert busy_ports(here, "", f" {name} ") == (0, "", [])
 
 
@@ -644,6 +649,20 @@ def test_two_services_on_one_port_are_refused_in_one_line_that_names_both_variab
     move = "Move one of them: POSTGRES_PORT=8081 make dev-up (or that line in .env)"
     assert up(POSTGRES_PORT="8080") == (1, [line + move], [])
     assert up("redis", POSTGRES_PORT="8080") == (0, [], [STARTED])
+
+
+def test_the_port_of_https_is_looked_at_once_https_is_on(up: Up, docker: Docker, net: Network, repo: Render) -> None:
+    here = repo(**ANSWERS)
+    (docker.tools / "mkcert").write_text('#!/bin/sh\nprintf "x\\n" | tee "$2" >"$4"\n')
+    (docker.tools / "mkcert").chmod(0o755)
+    with net.listen(8080), net.listen(8443) as somebody:
+        docker.answer(OURS, IDS)
+        assert up(repo=here) == (0, [], [ASKED, STARTED])
+        line = taken(8443, somebody, "LOCALDEV_HTTPS_PORT", 8444)
+        # The first look is whether the proxy runs.
+        assert up(repo=here, verb="tls") == (1, [line], [LISTED, ASKED])
+        code, lines, calls = up(repo=here)
+        assert (code, lines[-1], calls) == (1, line, [ASKED])
 
 
 # ---- every shell

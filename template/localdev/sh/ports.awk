@@ -17,7 +17,7 @@ END { judge() }
 
 # read_ports: adds each "127.0.0.1:${VARIABLE:-USUAL}:..." of this line; one for UDP is in nobody's way
 function read_ports(    entry, part_of) {
-	while (match($0, /"127[.]0[.]0[.]1:[$][{][A-Z_]+:-[0-9]+[}]:[^"]*"/)) {
+	while (match($0, /"127[.]0[.]0[.]1:[$][{][A-Z_]+:-[0-9]*[}]:[^"]*"/)) {
 		entry = substr($0, RSTART, RLENGTH)
 		$0 = substr($0, RSTART + RLENGTH)
 		if (entry ~ /\/udp"$/) continue
@@ -128,7 +128,8 @@ function judge(    i, port, name) {
 	}
 }
 
-# find_port NAME USUAL: returns the port that the variable NAME gives, 0 when only Compose can tell or it is none
+# find_port NAME USUAL: returns the port that the variable NAME gives, 0 for any free one, for one that only Compose knows,
+# and for none, which is an error
 function find_port(name, usual,    text, where) {
 	text = usual
 	if (name in ENVIRON) {
@@ -139,6 +140,7 @@ function find_port(name, usual,    text, where) {
 		if (dotenv[name] != "") text = dotenv[name]
 		where = dotenv_file[name]
 	}
+	if (text == "") return 0
 	if (text ~ /^[0-9]+$/ && text + 0 >= 1 && text + 0 <= 65535) return text + 0
 	gsub(/[^ -~]/, "?", text)
 	fail(name " is " text " in " where ", which is no port. Give it a number from 1 to 65535")

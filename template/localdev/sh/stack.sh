@@ -154,6 +154,9 @@ names_service() {
 		END { exit !found }' "$1"
 }
 
+# shellcheck source-path=SCRIPTDIR source=ports.sh disable=SC1091
+. "$localdev/sh/ports.sh"
+
 verb=${1:-}
 [ "$#" -eq 0 ] || shift
 compose='' arguments=''
@@ -179,8 +182,6 @@ up)
 	if grep -q '^services: {}' "$localdev/compose.yaml" && [ -z "$($compose config --services 2>/dev/null)" ]; then
 		printf 'localdev: this stack has no containers; the alias is all there is.\n' >&2
 	else
-		# shellcheck source-path=SCRIPTDIR source=ports.sh disable=SC1091
-		. "$localdev/sh/ports.sh"
 		refuse_busy_ports "$compose" "$arguments"
 		$compose up --detach --wait $arguments ||
 			explain_failure "the stack did not come up (the message is above). Look at: make dev-logs" $compose
@@ -209,6 +210,7 @@ tls)
 	make_certificate
 	if [ -n "$($compose ps --quiet proxy 2>/dev/null)" ]; then
 		publish_https
+		refuse_busy_ports "$compose" proxy
 		if ! $compose up --detach --wait proxy || ! reload $compose; then
 			explain_failure "HTTPS is not on (the message is above)" $compose
 		fi
