@@ -768,7 +768,7 @@ def test_an_empty_routes_has_its_pages(stack: Stack, open_page) -> None:
 
 # --- for everybody ----------------------------------------------------------------------------------------------------
 
-PAGES = {"dashboard": ("", "/__localdev/"), "no route": ("nobody.", "/" + "a-long-path/" * 12)}
+PAGES = {"dashboard": ("", "/__localdev/"), "no route": ("nobody.", "/" + "long" * 40)}
 PAGES |= {name: (reason.host, "/") for name, reason in REASONS.items()}
 
 
