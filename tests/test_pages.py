@@ -670,14 +670,16 @@ def test_the_dashboard_shows_edited_routes_by_itself(stack: Stack, open_page) ->
     page = open_page(stack.url("", "/__localdev/"))
     with page.expect_response(stack.url("", "/__localdev/")):
         pass
-    stack.write_routes(ROUTES + f"new {API} new.\n")
     try:
-        assert stack.make("dev-reload").returncode == 0
-        expect(state(page, "new")).to_have_text("down", timeout=8000)
+        for routes in (ROUTES.replace("docs./v1", "docs./v2"), ROUTES + f"new {API} new./v2\n"):
+            stack.write_routes(routes)
+            assert stack.make("dev-reload").returncode == 0
+            expect(page.locator("a[href$='/v2']")).to_have_count(1, timeout=8000)
+        expect(state(page, "new")).to_have_text("down")
     finally:
         stack.write_routes(ROUTES)
         assert stack.make("dev-reload").returncode == 0
-    expect(state(page, "new")).to_have_count(0, timeout=8000)
+    expect(page.locator("a[href$='/v2']")).to_have_count(0, timeout=8000)
 
 
 def test_pages_are_of_use_without_script(stack: Stack, open_page) -> None:
@@ -715,8 +717,9 @@ def many(stack: Stack) -> Iterator[None]:
 
 
 def test_a_thousand_services_are_a_filter_away(stack: Stack, open_page, many: None) -> None:
+    page = open_page(None)
     begin = time.monotonic()
-    page = open_page(stack.url("", "/__localdev/"))
+    page.goto(stack.url("", "/__localdev/"))
     rows = page.locator("#filter + .list > li:visible")
     expect(rows).to_have_count(1000)
     expect(state(page, "svc-999")).to_have_text("down")
