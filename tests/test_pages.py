@@ -569,7 +569,7 @@ def test_a_host_without_route_is_named_and_the_routes_are_links(stack: Stack, op
     expect(page).to_have_title("No route leads here")
     expect(page.locator("h1")).to_have_text("No route leads here")
     expect(page.locator("main p").first).to_have_text(
-        "No line of localdev/routes is for nobody.pages-test.localhost:18380/x/y."
+        "nobody.pages-test.localhost:18380/x/y is in no line of localdev/routes."
     )
     expect(page.locator("#example")).to_have_text("my-service  4000  nobody.")
     expect(page.get_by_text("make dev-reload")).to_be_visible()
@@ -688,7 +688,7 @@ def test_pages_are_of_use_without_script(stack: Stack, open_page) -> None:
     expect(state(dashboard, "redis")).to_have_text("running")
     nowhere = open_page(stack.url("nobody."), java_script_enabled=False)
     expect(nowhere.locator("main p").first).to_have_text(
-        "No line of localdev/routes is for the host and path in your browser's address bar."
+        "What your browser's address bar shows is in no line of localdev/routes."
     )
     expect(nowhere.locator("#example")).to_have_text("my-service  4000  my-service.")
     sent = open_page(None, java_script_enabled=False)
