@@ -923,7 +923,7 @@ def test_another_projects_containers_are_named_before_one_of_ours_starts(stack: 
 @pytest.mark.engine
 def test_a_process_of_this_machine_is_named_before_a_container_starts(refused) -> None:
     how = json.dumps(["127.0.0.1", [26390], 0, False, "", False])
-    moved = {"LOCALDEV_HTTP_PORT": "18190", "LOCALDEV_HTTPS_PORT": "18553", "REDIS_PORT": "26390"}
+    moved = {"LOCALDEV_HTTP_PORT": "18195", "LOCALDEV_HTTPS_PORT": "18558", "REDIS_PORT": "26390"}
     process = subprocess.Popen(
         [sys.executable, "-c", LISTEN, how], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -13,6 +13,7 @@ refuse_busy_ports() {
 	answered=yes refused=no name=$(project_name)
 	# shellcheck disable=SC2086 # words
 	containers=$(engine_containers $1) || answered=no
+	busy=$(add_containers "$busy" "$containers")
 	while IFS='|' read -r port variable free socket id container project; do
 		if [ -n "$id" ]; then
 			# shellcheck disable=SC2086 # words
@@ -26,7 +27,7 @@ refuse_busy_ports() {
 		printf 'Stop it, or move ours: %s=%s make dev-up (or that line in .env)\n' "$variable" "$free" >&2
 		refused=yes
 	done <<ROWS
-$(add_containers "$busy" "$containers")
+$busy
 ROWS
 	[ "$refused" = no ] || exit 1
 }
