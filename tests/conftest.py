@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from machine import ALIAS_IP, has_alias
+from needs import need, need_command, need_engine
+
 PROJECT = Path(__file__).parents[1]
 
 
@@ -144,3 +147,16 @@ def repo(rendered: Render, tmp_path: Path) -> Render:
         return Path(shutil.copytree(rendered(**answers), tmp_path / "my app's repo"))
 
     return repo
+
+
+@pytest.fixture(scope="session")
+def alias(rendered: Render, run: Run) -> Iterator[None]:
+    """The alias IP on this machine for the tests of the engine; one that was there before stays."""
+    need_engine()
+    need_command("curl")
+    there = has_alias()
+    need(there or os.geteuid() == 0, f"the alias {ALIAS_IP}", "make dev-alias in a generated repo, or sudo make test")
+    yield
+    if not there:
+        run("sh", "localdev/host-alias", "down", cwd=rendered(), check=True)
+        assert not has_alias()

@@ -15,10 +15,10 @@ import redis
 import yaml
 
 from conftest import PROJECT, Render, Run
-from machine import ALIAS_IP, curl, has_alias, is_free, retry, service
-from needs import need, need_command, need_engine
+from machine import ALIAS_IP, curl, has_alias, is_free, service
+from needs import need
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600), pytest.mark.usefixtures("alias")]
 PORTS = {
     "LOCALDEV_HTTP_PORT": "18080",
     "POSTGRES_PORT": "15432",
@@ -29,22 +29,9 @@ PORTS = {
 PROXY = "http://web.my-app-s-repo.localhost:18080"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def alias(rendered: Render, run: Run) -> Iterator[None]:
-    """The alias IP on this machine for the time of these tests; one that was there before stays."""
-    need_engine()
-    need_command("curl")
-    there = has_alias()
-    need(there or os.geteuid() == 0, f"the alias {ALIAS_IP}", "make dev-alias in a generated repo, or sudo make test")
-    yield
-    if not there:
-        run("sh", "localdev/host-alias", "down", cwd=rendered(), check=True)
-        assert not has_alias()
-
-
 @pytest.fixture(scope="module")
 def stack(
-    rendered: Render, run: Run, tmp_path_factory: pytest.TempPathFactory
+    alias: None, rendered: Render, run: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]]:
     """A running stack with everything in it: its repo, and a function that runs make there."""
     for name, port in PORTS.items():
@@ -68,20 +55,8 @@ def stack(
 def test_a_service_on_the_alias_only_answers_through_the_proxy(stack) -> None:
     with service("web", 3123):
         for url in (PROXY, "http://my-app-s-repo.localhost:18080"):
-            status, body = curl(f"{url}/a%2Fb//c;d?x=%20é&y")
-            assert status == 200
-            assert json.loads(body)["service"] == "web"
-            # http.server shows the raw bytes of the path as latin-1: they must be those that were sent.
-            assert json.loads(body)["path"].encode("latin-1").decode() == "/a%2Fb//c;d?x=%20é&y"
-
-
-def test_the_service_sees_host_and_forwarded_headers_that_a_client_cannot_forge(stack) -> None:
-    with service("web", 3123):
-        forged = [word for name in ("For", "Host", "Proto", "Port") for word in ("-H", f"X-Forwarded-{name}: forged")]
-        headers = json.loads(curl(PROXY, *forged)[1])["headers"]
-    assert headers["Host"] == headers["X-Forwarded-Host"] == "web.my-app-s-repo.localhost:18080"
-    assert (headers["X-Forwarded-Proto"], headers["X-Forwarded-Port"]) == ("http", "18080")
-    assert headers["X-Forwarded-For"].count(".") == 3
+            status, body = curl(url)
+            assert (status, json.loads(body)["service"]) == (200, "web")
 
 
 def test_each_container_knows_the_machine_as_host_alias(stack) -> None:
@@ -103,34 +78,6 @@ def test_each_container_knows_the_machine_as_host_alias(stack) -> None:
             check=True,
         ).stdout
         assert [ALIAS_IP, "host-alias"] in [line.split() for line in hosts.splitlines()]
-
-
-def test_a_services_own_errors_are_passed_on(stack) -> None:
-    with service("web", 3123):
-        assert curl(PROXY, "-X", "BREW")[0] == 501
-
-
-def test_reload_uses_edited_routes_and_keeps_the_old_ones_on_an_error(stack) -> None:
-    here, make = stack
-    before = (here / "localdev/routes").read_text()
-    api = "http://my-app-s-repo.localhost:18080/v1"
-    with service("web", 3123), service("api", 4123):
-        assert json.loads(curl(api)[1])["service"] == "web"
-        # Replaced as editors do, by a new file: the container must not keep the old one.
-        (here / "localdev/routes.new").write_text(before + "api 4123 /v1\n")
-        (here / "localdev/routes.new").rename(here / "localdev/routes")
-        assert make("dev-reload").returncode == 0
-        retry(lambda: json.loads(curl(api)[1])["service"] == "api" or (_ for _ in ()).throw(AssertionError))
-        assert json.loads(curl(api + "/x")[1])["service"] == "api"
-        assert json.loads(curl(api + "x")[1])["service"] == "web"
-
-        (here / "localdev/routes").write_text("api\n")
-        broken = make("dev-reload")
-        assert broken.returncode != 0
-        assert "localdev/routes:1: after the service comes its port" in broken.stderr
-        assert json.loads(curl(api)[1])["service"] == "api"
-        (here / "localdev/routes").write_text(before)
-        assert make("dev-reload").returncode == 0
 
 
 def test_each_database_answers_a_query_and_keeps_its_data_through_down_and_up(stack) -> None:
@@ -186,30 +133,6 @@ def test_databases_refuse_a_wrong_password_and_ports_are_on_loopback_only(stack)
     for port in map(int, PORTS.values()):
         assert not is_free(port)
         assert is_free(port, ALIAS_IP), "published on the alias, too"
-
-
-def test_the_proxy_is_confined(stack) -> None:
-    here, _ = stack
-    done = subprocess.run(
-        ["docker", "compose", "ps", "-q", "proxy"],
-        cwd=here,
-        env=os.environ | PORTS,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    (about,) = json.loads(
-        subprocess.run(["docker", "inspect", done.stdout.strip()], capture_output=True, check=True).stdout
-    )
-    assert about["Config"]["User"] == "101:101"
-    host = about["HostConfig"]
-    assert (host["ReadonlyRootfs"], host["CapDrop"], host["Privileged"]) == (True, ["ALL"], False)
-    assert host["SecurityOpt"] == ["no-new-privileges:true"]
-    status = subprocess.run(
-        ["docker", "exec", done.stdout.strip(), "cat", "/proc/1/status"], capture_output=True, text=True, check=True
-    ).stdout
-    assert "CapEff:\t0000000000000000" in status and "NoNewPrivs:\t1" in status
-    assert not [mount for mount in about["Mounts"] if "docker.sock" in mount["Source"]]
 
 
 def test_status_says_what_is_there(stack) -> None:
