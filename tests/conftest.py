@@ -10,15 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from machine import ALIAS_IP, has_alias
 from needs import need, need_command, need_engine
 
 PROJECT = Path(__file__).parents[1]
+PROXIES = [
+    name for name in yaml.safe_load((PROJECT / "copier.yml").read_text())["web_proxy"]["choices"] if name != "none"
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a skipped test is a failure (CI)")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if item.get_closest_marker("engine"):
+        item.fixturenames.insert(0, "alias")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,7 +15,7 @@ import pytest
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
-from conftest import Render, Run
+from conftest import PROXIES, Render, Run
 from machine import ALIAS_IP, curl, service
 from needs import need_command, need_root
 from stack import Stack, running_stack
@@ -31,7 +31,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("authority")
 
 
-@pytest.fixture(scope="module", params=["nginx"])
+@pytest.fixture(scope="module", params=PROXIES)
 def stack(
     request: pytest.FixtureRequest,
     rendered: Render,

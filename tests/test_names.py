@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import Render, Run
+from conftest import PROXIES, Render, Run
 from machine import curl, service
 from needs import need_command, need_root
 from stack import Done, Stack, running_stack
@@ -23,7 +23,7 @@ services:
 """
 
 
-@pytest.fixture(scope="module", params=["nginx"])
+@pytest.fixture(scope="module", params=PROXIES)
 def stack(
     request: pytest.FixtureRequest, rendered: Render, run: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:

@@ -19,9 +19,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from conftest import Render, Run
+from conftest import PROXIES, Render, Run
 from machine import ALIAS_IP, curl, retry, service
-from needs import need, need_engine
+from needs import need
 from stack import Stack, running_stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
@@ -53,12 +53,11 @@ AXIOS = "application/json, text/plain, */*"
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 360, "height": 740}}
 
 
-@pytest.fixture(scope="module", params=["nginx"])
+@pytest.fixture(scope="module", params=PROXIES)
 def stack(
     request: pytest.FixtureRequest, rendered: Render, run: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """A running stack with a route of every kind."""
-    need_engine()
 
     def prepare(stack: Stack) -> None:
         stack.write_routes(ROUTES)

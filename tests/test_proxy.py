@@ -21,13 +21,12 @@ from urllib.parse import unquote
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-from conftest import Render, Run
+from conftest import PROXIES, Render, Run
 from machine import retry
 from services import MEGABYTE, Connection, Head, Service, message, serving, serving_websockets
 from stack import Stack, running_stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
-PROXIES = ["nginx"]
 PORT = 18090
 DOMAIN = "proxy-test.localhost"
 HOST = f"Host: web.{DOMAIN}:{PORT}"
@@ -155,7 +154,7 @@ BACKGROUND = [idle_websocket, slow_answer, stalled_upload, stalled_download, sta
 
 @pytest.fixture(scope="module", params=PROXIES)
 def proxy(
-    request: pytest.FixtureRequest, alias: None, rendered: Render, run: Run, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, rendered: Render, run: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
     """A running stack with each of the proxies in turn."""
     over = threading.Event()

@@ -18,7 +18,7 @@ from conftest import PROJECT, Render, Run
 from machine import ALIAS_IP, curl, has_alias, is_free, service
 from needs import need
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(600), pytest.mark.usefixtures("alias")]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 PORTS = {
     "LOCALDEV_HTTP_PORT": "18080",
     "POSTGRES_PORT": "15432",
@@ -31,7 +31,7 @@ PROXY = "http://web.my-app-s-repo.localhost:18080"
 
 @pytest.fixture(scope="module")
 def stack(
-    alias: None, rendered: Render, run: Run, tmp_path_factory: pytest.TempPathFactory
+    rendered: Render, run: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]]:
     """A running stack with everything in it: its repo, and a function that runs make there."""
     for name, port in PORTS.items():
