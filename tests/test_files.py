@@ -16,24 +16,35 @@ from conftest import PROJECT, Render, Run
 from needs import need, need_command
 
 USERS = {"Makefile", "compose.yaml", "localdev/routes"}
-FILES = USERS | {
+ALWAYS = USERS | {
     ".copier-answers.localdev.yml",
     *(f"localdev/{name}" for name in ("README.md", "compose.yaml", "host-alias", "localdev.mk", "routes.awk")),
     *(f"localdev/host-alias.{kind}" for kind in ("conf", "plist", "service")),
     *(f"localdev/sh/{name}.sh" for name in ("common", "darwin", "linux", "ports", "stack")),
     "localdev/sh/ports.awk",
-    *("localdev/.gitignore", "localdev/names.yaml", "localdev/proxy/entrypoint.sh", "localdev/proxy/pages.awk"),
+    "localdev/.gitignore",
+}
+PROXY = ALWAYS | {
+    *("localdev/names.yaml", "localdev/proxy/entrypoint.sh", "localdev/proxy/pages.awk"),
     *(
         f"localdev/proxy/pages/{page}.{kind}"
         for page in ("dashboard", "down", "no-route")
         for kind in ("html", "txt", "json")
     ),
     *("localdev/proxy/pages/style.css", "localdev/proxy/pages/script.js"),
-    *(
-        f"localdev/proxy/nginx/{name}.conf"
-        for name in ("location", "nginx", "no-route", "page", "pages", "server", "upstream")
-    ),
-    *("localdev/proxy/nginx/nginx.awk", "localdev/proxy/nginx/server.sh"),
+}
+FILES = {
+    "none": ALWAYS,
+    "nginx": PROXY
+    | {
+        *(
+            f"localdev/proxy/nginx/{name}.conf"
+            for name in ("location", "nginx", "no-route", "page", "pages", "server", "upstream")
+        ),
+        *("localdev/proxy/nginx/nginx.awk", "localdev/proxy/nginx/server.sh"),
+    },
+    "caddy": PROXY
+    | {f"localdev/proxy/caddy/{name}" for name in ("Caddyfile", "caddy.awk", "pages.caddy", "server.sh")},
 }
 DATABASES = ("postgres", "mysql", "redis", "mongodb")
 TOOLS = Path(sys.executable).parent
@@ -52,9 +63,9 @@ def scripts(repo: Path) -> list[Path]:
 
 
 def test_a_repo_gets_these_files_and_no_other(rendered: Render) -> None:
-    assert files(rendered()) == FILES
-    without = {name for name in FILES if not name.startswith("localdev/proxy/")} - {"localdev/names.yaml"}
-    assert files(rendered(web_proxy="none")) == without
+    assert files(rendered()) == FILES["nginx"]
+    for proxy, names in FILES.items():
+        assert files(rendered(web_proxy=proxy)) == names
 
 
 def test_the_script_can_be_run(rendered: Render) -> None:
@@ -62,7 +73,12 @@ def test_the_script_can_be_run(rendered: Render) -> None:
 
 
 def test_no_line_ends_in_a_blank_or_cr_and_every_file_ends_in_one_newline(rendered: Render) -> None:
-    for answers in ({}, {"databases": "[postgres, mysql, redis, mongodb]"}, {"web_proxy": "none"}):
+    for answers in (
+        {},
+        {"databases": "[postgres, mysql, redis, mongodb]"},
+        {"web_proxy": "caddy"},
+        {"web_proxy": "none"},
+    ):
         for name in sorted(files(rendered(**answers))):
             text = (rendered(**answers) / name).read_text()
             assert not re.search(r"[ \t\r]$", text, re.M), name
@@ -127,9 +143,7 @@ def test_a_changed_daemon_has_a_new_format() -> None:
 
 def every_combination() -> list[dict[str, str]]:
     subsets = [subset for size in range(5) for subset in itertools.combinations(DATABASES, size)]
-    return [
-        {"databases": f"[{', '.join(subset)}]", "web_proxy": proxy} for subset in subsets for proxy in ("nginx", "none")
-    ]
+    return [{"databases": f"[{', '.join(subset)}]", "web_proxy": proxy} for subset in subsets for proxy in FILES]
 
 
 @pytest.mark.parametrize("answers", every_combination(), ids=lambda answers: " ".join(answers.values()))
@@ -138,7 +152,7 @@ def test_every_container_is_healthy_pinned_private_and_reaches_the_host(
 ) -> None:
     compose = yaml.safe_load((rendered(**answers) / "localdev/compose.yaml").read_text())
     chosen = yaml.safe_load(answers["databases"])
-    assert list(compose["services"]) == (["proxy"] if answers["web_proxy"] == "nginx" else []) + chosen
+    assert list(compose["services"]) == (["proxy"] if answers["web_proxy"] != "none" else []) + chosen
     assert set(compose.get("volumes", {})) == {f"{name}-data" for name in chosen}
     for name, service in compose["services"].items():
         assert re.fullmatch(r"[a-z]+:[0-9]+(\.[0-9]+)?(-alpine)?", service["image"])
@@ -183,8 +197,9 @@ def test_variables_move_ports_and_host(rendered: Render, run: Run) -> None:
     assert all("host-gateway" in service["extra_hosts"][0] for service in services.values())
 
 
-def test_shell_scripts_are_clean_and_formatting_changes_nothing(rendered: Render, run: Run) -> None:
-    here = rendered()
+@pytest.mark.parametrize("proxy", ["nginx", "caddy"])
+def test_shell_scripts_are_clean_and_formatting_changes_nothing(rendered: Render, run: Run, proxy: str) -> None:
+    here = rendered(web_proxy=proxy)
     found = scripts(here)
     assert len(found) == 8
     for extra in ((), ("-x",)):
@@ -194,10 +209,11 @@ def test_shell_scripts_are_clean_and_formatting_changes_nothing(rendered: Render
     assert done.returncode == 0, done.stdout
 
 
-def test_shell_scripts_use_only_what_every_system_has(rendered: Render) -> None:
+@pytest.mark.parametrize("proxy", ["nginx", "caddy"])
+def test_shell_scripts_use_only_what_every_system_has(rendered: Render, proxy: str) -> None:
     anywhere = r"readlink -f|sort -V|grep -P|sed -i|<\(|\[\["
     as_command = r"(?m)(^|[;&|({]|\b(then|do|else)\b)\s*(realpath|timeout|echo|eval|local|declare|source|function)\s"
-    for script in scripts(rendered()):
+    for script in scripts(rendered(web_proxy=proxy)):
         code = re.sub(r"(?m)^\s*#.*$", "", script.read_text())
         assert not re.search(anywhere, code), script.name
         assert not re.search(as_command, code), script.name
@@ -210,10 +226,12 @@ def test_what_runs_as_root_has_absolute_paths(rendered: Render) -> None:
             assert not re.search(rf"(?m)^\s*(if |while |until )?{command}\b(?! <<)", text), f"{name}: {command}"
 
 
-def test_no_answer_is_left_unrendered(rendered: Render) -> None:
-    for name in files(rendered()):
-        assert "{{" not in (rendered() / name).read_text().replace("{{.", ""), name
-        assert "{%" not in (rendered() / name).read_text(), name
+@pytest.mark.parametrize("proxy", FILES)
+def test_no_answer_is_left_unrendered(rendered: Render, proxy: str) -> None:
+    here = rendered(web_proxy=proxy)
+    for name in files(here):
+        assert "{{" not in (here / name).read_text().replace("{{.", ""), name
+        assert "{%" not in (here / name).read_text(), name
 
 
 def test_every_part_of_the_repo_is_checked_out_with_lf(run: Run) -> None:

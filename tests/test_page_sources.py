@@ -22,8 +22,8 @@ proxies = pytest.mark.parametrize("proxy", PROXIES)
 
 def asked(page: str) -> str:
     """Return `page` as if it was asked for, of a service that is up: with nginx's or Caddy's own words taken away."""
-    page = re.sub(r"<!--# include virtual=.*?-->|\{\{ *(?:http)?[iI]nclude.*?\}\}", "up", page)
-    return re.sub(r"<!--#.*?-->|\{\{.*?\}\}", "", page)
+    page = re.sub(r"<!--# include virtual=.*?-->|<% httpInclude .*?%>", "up", page)
+    return re.sub(r"<!--#.*?-->|<%.*?%>", "", page)
 
 
 @sources
@@ -47,7 +47,7 @@ def test_a_source_uses_only_words_that_are_known(source: Path) -> None:
 @sources
 def test_a_source_is_safe_for_every_proxy_and_needs_nothing_from_elsewhere(source: Path) -> None:
     text = source.read_text()
-    assert "{{" not in text and "<!--" not in text
+    assert "<%" not in text and "<!--" not in text
     assert not re.search(r"""\son[a-z]+\s*=|\sstyle\s*=|javascript:|@import|innerHTML|\seval\b""", text)
     assert not re.search(r"""(?:src|href)="(?!/__localdev/"|data:,"|@url@")|url\((?!data:)|https?://(?!\*)""", text)
     # The files that become part of a page must not end that part.

@@ -144,20 +144,21 @@ def test_a_life_on_macos_is_the_same_when_the_shell_is_called(
     "script",
     [
         *("host-alias", "sh/common.sh", "sh/darwin.sh", "sh/linux.sh", "sh/ports.sh", "sh/stack.sh"),
-        *("proxy/entrypoint.sh", "proxy/nginx/server.sh"),
+        *("proxy/entrypoint.sh", "proxy/nginx/server.sh", "proxy/caddy/server.sh"),
     ],
 )
 def test_every_script_is_read_by_every_shell(shell: str, script: str, rendered: Render, run: Run) -> None:
-    done = run(*called(shell), "-n", rendered() / "localdev" / script, cwd=rendered())
+    repo = rendered(web_proxy="caddy" if "caddy" in script else "nginx")
+    done = run(*called(shell), "-n", repo / "localdev" / script, cwd=repo)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_no_script_is_left_out(rendered: Render) -> None:
     named = test_every_script_is_read_by_every_shell.pytestmark
     scripts = next(set(mark.args[1]) for mark in named if mark.args[0] == "script")
-    localdev = rendered() / "localdev"
     found = {
         str(path.relative_to(localdev))
+        for localdev in (rendered(web_proxy=proxy) / "localdev" for proxy in ("nginx", "caddy"))
         for path in localdev.rglob("*")
         if path.is_file() and (path.suffix == ".sh" or path.read_bytes()[:10] == b"#!/bin/sh\n")
     }

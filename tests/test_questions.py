@@ -25,7 +25,7 @@ GOOD = {
     "web_domain": ["my-app.localhost", "shop.test", "a.b-c.example.com", "9.io", "x." + "y" * 63],
     "web_port": ["1", "80", "8080", "65535"],
     "databases": ["[]", "[postgres]", "[postgres, mysql, redis, mongodb]"],
-    "web_proxy": ["nginx", "none"],
+    "web_proxy": ["nginx", "caddy", "none"],
 }
 
 # Question, a word of the message, values that get it. Every message says what to type instead.

@@ -141,18 +141,44 @@ def test_a_broken_line_is_told_with_file_line_and_fix_and_the_old_routes_stay(st
             assert answering(stack.url("", "/x")) == "web"
 
 
-SNIPPETS = [
-    ("x.conf", "map $http_x $x {\n    default 1;\n}\nnonsense on;\n", 4, "nonsense"),
-    ("server/x.conf", "location = /mine {\n    return 200 mine;\n", 3, "unexpected end of file"),
-    ("server/x.conf", "proxy_pass http://x;\n", 1, "not allowed here"),
-]
+# Of each proxy: the snippet's file, its text, the line of the mistake, a part of the message.
+BAD_SNIPPETS = {
+    "nginx": [
+        ("x.conf", "map $http_x $x {\n    default 1;\n}\nnonsense on;\n", 4, "nonsense"),
+        ("server/x.conf", "location = /mine {\n    return 200 mine;\n", 3, "unexpected end of file"),
+        ("server/x.conf", "proxy_pass http://x;\n", 1, "not allowed here"),
+    ],
+    "caddy": [
+        ("x.caddy", "http://x.test:18192 {\n\theader X-Mine yes\n\tnonsense on\n}\n", 3, "nonsense"),
+        ("server/x.caddy", "handle /mine {\n\treverse_proxy x:99999\n}\n", 2, "invalid start port"),
+        ("server/x.caddy", "header X-Mine yes\nnonsense\n", 2, "unrecognized directive"),
+        ("options/x.caddy", "max_header_size 1MB\nnonsense\n", 2, "unrecognized servers option"),
+    ],
+}
+# Of each proxy: a site of one's own, and something for every host.
+GOOD_SNIPPETS = {
+    "nginx": {
+        "mine.conf": "server {\n    listen 18192;\n    server_name mine.example.test;\n    location / { return 200 'my own'; }\n}\n",
+        "server/mine.conf": "location = /mine { return 200 $host; }\nadd_header X-Mine yes always;\n",
+    },
+    "caddy": {
+        "mine.caddy": 'http://mine.example.test:18192 {\n\trespond "my own"\n}\n',
+        "server/mine.caddy": "respond /mine {host}\nheader X-Mine yes\n",
+    },
+}
+
+
+def proxy_of(stack: Stack) -> str:
+    """Return the answer to web_proxy."""
+    return next(proxy for proxy in BAD_SNIPPETS if (stack.repo / "localdev/proxy" / proxy).is_dir())
 
 
 @pytest.fixture
 def custom(stack: Stack) -> Iterator[Path]:
     """The folder for the user's snippets, empty and gone again after the test."""
     folder = stack.repo / "localdev/proxy/custom"
-    (folder / "server").mkdir(parents=True)
+    for name in ("server", "options"):
+        (folder / name).mkdir(parents=True)
     yield folder
     for path in sorted(folder.rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
@@ -160,18 +186,18 @@ def custom(stack: Stack) -> Iterator[Path]:
     assert stack.make("dev-reload").returncode == 0
 
 
-@pytest.mark.parametrize(("name", "text", "line", "reason"), SNIPPETS)
-def test_a_bad_snippet_is_told_with_file_and_line_and_the_proxy_goes_on(
-    stack: Stack, custom: Path, name: str, text: str, line: int, reason: str
-) -> None:
-    (custom / name).write_text(text)
+def test_a_bad_snippet_is_told_with_file_and_line_and_the_proxy_goes_on(stack: Stack, custom: Path) -> None:
     with service("web", 3142):
-        for target in ("dev-reload", "dev-up"):
-            message = one_line(stack.make(target))
-            assert message.startswith(f"localdev: localdev/proxy/custom/{name}:{line}: "), message
-            assert reason in message and message.endswith(". Correct it, then: make dev-reload")
-            assert answering(stack.url()) == "web"
+        for name, text, line, reason in BAD_SNIPPETS[proxy_of(stack)]:
+            (custom / name).write_text(text)
+            for target in ("dev-reload", "dev-up"):
+                message = one_line(stack.make(target))
+                assert message.startswith(f"localdev: localdev/proxy/custom/{name}:{line}: "), message
+                assert reason in message and message.endswith(". Correct it, then: make dev-reload")
+                assert answering(stack.url()) == "web"
+            (custom / name).unlink()
     # The proxy cannot start with it either, and says the same.
+    (custom / name).write_text(text)
     assert stack.make("dev-down").returncode == 0
     done = stack.make("dev-up")
     assert done.returncode != 0
@@ -181,10 +207,8 @@ def test_a_bad_snippet_is_told_with_file_and_line_and_the_proxy_goes_on(
 
 
 def test_snippets_of_ones_own_add_to_every_host_and_to_the_whole(stack: Stack, custom: Path, routes: str) -> None:
-    (custom / "mine.conf").write_text(
-        "server {\n    listen 18192;\n    server_name mine.example.test;\n    location / { return 200 'my own'; }\n}\n"
-    )
-    (custom / "server/mine.conf").write_text("location = /mine { return 200 $host; }\nadd_header X-Mine yes always;\n")
+    for name, text in GOOD_SNIPPETS[proxy_of(stack)].items():
+        (custom / name).write_text(text)
     stack.write_routes(routes + "other 3142 other.example.test\n")
     assert stack.make("dev-reload").returncode == 0
     assert curl(stack.url(), "-H", "Host: mine.example.test") == (200, "my own")

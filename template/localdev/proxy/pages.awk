@@ -18,7 +18,7 @@
 #                                                   this.container (of a container its name), this.reason, this.method
 #
 # The proxy's awk file says how: live(service), running(container), variable(name), when(conditions), end_when(). For
-# the sake of every proxy a source has no two braces in a row that open, and no comment that begins with <!--#.
+# the sake of every proxy a source has no <% and no comment that begins with <!--#.
 
 FILENAME ~ /(^|\/)pages\// {
 	if (FNR == 1) files[++file_count] = FILENAME

@@ -107,7 +107,7 @@ reload() {
 
 # check_snippets COMPOSE...: exits 1 when the proxy that runs finds a snippet of yours bad: a new one would not start
 check_snippets() {
-	for snippet in "$localdev"/proxy/custom/*.* "$localdev"/proxy/custom/server/*.*; do
+	for snippet in "$localdev"/proxy/custom/*.* "$localdev"/proxy/custom/*/*.*; do
 		[ -f "$snippet" ] || continue
 		code=0
 		said=$("$@" exec -T proxy /bin/sh /localdev/proxy/entrypoint.sh check 2>&1 </dev/null) || code=$?
