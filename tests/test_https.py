@@ -73,6 +73,11 @@ def test_the_service_learns_that_the_client_came_by_https(stack: Stack, authorit
         headers = json.loads(verified(authority, stack.url("", "/", "https"))[1])["headers"]
     assert (headers["X-Forwarded-Proto"], headers["X-Forwarded-Port"]) == ("https", str(HTTPS))
     assert headers["Host"] == headers["X-Forwarded-Host"] == f"https-test.localhost:{HTTPS}"
+    # A client on the default port names none.
+    with service("web", 3140):
+        url = stack.url("", "/", "https")
+        headers = json.loads(verified(authority, url, "-H", "Host: https-test.localhost")[1])["headers"]
+    assert (headers["Host"], headers["X-Forwarded-Port"]) == ("https-test.localhost", "443")
 
 
 def test_a_client_that_does_not_know_the_authority_refuses(stack: Stack) -> None:
@@ -167,6 +172,7 @@ def test_an_unusable_certificate_is_told_in_one_line_and_the_old_one_stays_in_us
         assert "localdev/tls.pem is unusable" in ours[0] and "Make it anew: make dev-tls" in ours[0]
         with service("web", 3140):
             assert verified(authority, stack.url("", "/", "https"))[0] == 200
+        assert verified(authority, stack.url("", "/__localdev/", "https"))[0] == 200, "its pages are gone"
     finally:
         path.write_text(good)
     assert stack.make("dev-reload").returncode == 0

@@ -137,3 +137,15 @@ def test_a_new_host_works_at_once_on_the_machine_and_in_containers_after_dev_up(
     finally:
         stack.write_routes(before)
         assert stack.make("dev-up").returncode == 0
+
+
+def test_dev_up_alone_tells_containers_a_new_host(stack: Stack) -> None:
+    before = (stack.repo / "localdev/routes").read_text()
+    stack.write_routes(before + "late 3141 late.example.test\n")
+    try:
+        assert stack.make("dev-up").returncode == 0
+        with service("web", 3141):
+            assert json.loads(in_container(stack, stack.url("late.example.test")).stdout)["path"] == "/"
+    finally:
+        stack.write_routes(before)
+        assert stack.make("dev-up").returncode == 0

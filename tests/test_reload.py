@@ -139,6 +139,7 @@ def test_a_broken_line_is_told_with_file_line_and_fix_and_the_old_routes_stay(st
             for target in ("dev-reload", "dev-up"):
                 assert one_line(stack.make(target)) == line
             assert answering(stack.url("", "/x")) == "web"
+            assert curl(stack.url("", "/__localdev/"))[0] == 200
 
 
 # Of each proxy: the snippet's file, its text, the line of the mistake, a part of the message.
@@ -195,6 +196,7 @@ def test_a_bad_snippet_is_told_with_file_and_line_and_the_proxy_goes_on(stack: S
                 assert message.startswith(f"localdev: localdev/proxy/custom/{name}:{line}: "), message
                 assert reason in message and message.endswith(". Correct it, then: make dev-reload")
                 assert answering(stack.url()) == "web"
+                assert curl(stack.url("", "/__localdev/"))[0] == 200, "its pages are gone"
             (custom / name).unlink()
     # The proxy cannot start with it either, and says the same.
     (custom / name).write_text(text)
