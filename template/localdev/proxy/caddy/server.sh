@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # Caddy's part of entrypoint.sh; every proxy's server.sh has the same functions.
 
-# proxy_variables: prints what caddy.awk needs to know of this container, as name=value
+# proxy_variables: prints what caddy.awk needs to know of this container, as name=value; it is not much
 proxy_variables() {
 	printf 'proxy=caddy'
 }
