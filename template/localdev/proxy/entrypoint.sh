@@ -31,9 +31,11 @@ render() {
 		cp "$1" /tmp/next/tls.pem
 	fi
 	cd /localdev/..
-	awk -v want=proxy -v into=/tmp/next/pages -v tls=$tls -v "$(proxy_variables)" \
+	# nginx does not read resolv.conf; in its configuration an IPv6 address stands in brackets.
+	resolver=$(awk '$1 == "nameserver" { print $2 ~ /:/ ? "[" $2 "]" : $2; exit }' /etc/resolv.conf)
+	awk -v want=proxy -v into=/tmp/next/pages -v tls=$tls -v resolver="$resolver" \
 		-f localdev/routes.awk -f localdev/proxy/"$proxy/$proxy".awk -f localdev/proxy/pages.awk \
-		localdev/host-alias.conf localdev/routes localdev/proxy/pages/* >"/tmp/next/$(proxy_configuration)" 2>/tmp/error ||
+		localdev/host-alias.conf localdev/routes localdev/proxy/pages/* >/tmp/next/routes.conf 2>/tmp/error ||
 		refuse "$(sed -n 1p /tmp/error). Correct it, then: make dev-reload"
 }
 

@@ -1,16 +1,6 @@
 # shellcheck shell=sh
 # Caddy's part of entrypoint.sh; every proxy's server.sh has the same functions.
 
-# proxy_variables: prints what caddy.awk needs to know of this container, as name=value; it is not much
-proxy_variables() {
-	printf 'proxy=caddy'
-}
-
-# proxy_configuration: prints the name of the file in /tmp/live that the awk files write
-proxy_configuration() {
-	printf 'routes.caddy'
-}
-
 # proxy_check: is the configuration in /tmp/live good? Says why not on stderr
 proxy_check() {
 	caddy validate --config /localdev/proxy/caddy/Caddyfile --adapter caddyfile >/dev/null

@@ -1,17 +1,6 @@
 # shellcheck shell=sh
 # nginx's part of entrypoint.sh; every proxy's server.sh has the same functions.
 
-# proxy_variables: prints what nginx.awk needs to know of this container, as name=value
-proxy_variables() {
-	# nginx does not read resolv.conf; an IPv6 address stands in brackets.
-	awk '$1 == "nameserver" { print "resolver=" ($2 ~ /:/ ? "[" $2 "]" : $2); exit }' /etc/resolv.conf
-}
-
-# proxy_configuration: prints the name of the file in /tmp/live that the awk files write
-proxy_configuration() {
-	printf 'routes.conf'
-}
-
 # proxy_check: is the configuration in /tmp/live good? Says why not on stderr
 proxy_check() {
 	nginx -e stderr -c /localdev/proxy/nginx/nginx.conf -t -q
