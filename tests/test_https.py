@@ -224,16 +224,26 @@ def test_without_mkcert_one_line_says_how_to_get_it(repo: Render, run: Run, tmp_
     assert not list((tmp_path / "my app's repo/localdev").glob("tls*"))
 
 
-def test_a_failing_mkcert_leaves_the_old_certificate(repo: Render, run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("mkcert", "message"),
+    [
+        ("echo 'ERROR: no luck' >&2; exit 1", "localdev: mkcert failed: ERROR: no luck"),
+        # As on a full disk: a part of the file is there, and must not take the old one's place.
+        ("echo half >$2", "localdev: localdev/tls.pem cannot be written (the message is above)"),
+    ],
+)
+def test_a_failure_on_the_way_leaves_the_old_certificate(
+    repo: Render, run: Run, tmp_path: Path, mkcert: str, message: str
+) -> None:
     here = repo()
     (here / "localdev/tls.pem").write_text("old\n")
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/mkcert").write_text("#!/bin/sh\necho 'ERROR: no luck' >&2\nexit 1\n")
+    (tmp_path / "bin/mkcert").write_text(f"#!/bin/sh\n{mkcert}\n")
     (tmp_path / "bin/mkcert").chmod(0o755)
     done = run("make", "dev-tls", cwd=here, env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
     assert done.returncode != 0
-    assert done.stderr.splitlines()[0] == "localdev: mkcert failed: ERROR: no luck"
-    assert (here / "localdev/tls.pem").read_text() == "old\n"
+    assert message in done.stderr.splitlines()
+    assert {path.name: path.read_text() for path in (here / "localdev").glob("tls*")} == {"tls.pem": "old\n"}
 
 
 def test_a_certificate_of_somebody_else_is_told_in_one_line(repo: Render, run: Run, tmp_path: Path) -> None:

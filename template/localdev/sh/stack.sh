@@ -63,11 +63,12 @@ make_certificate() {
 	set +f
 	# In the same folder, so that it takes the old one's place at once; for its owner only from the first byte on.
 	(
-		umask 077
-		printf 'hosts: %s\n' "$names" >"$certificate.new"
-		cat "$new/cert" "$new/key" >>"$certificate.new"
-		mv -f "$certificate.new" "$certificate"
-	) || die "$certificate cannot be written (the message is above)"
+		umask 077 && printf 'hosts: %s\n' "$names" >"$certificate.new" &&
+			cat "$new/cert" "$new/key" >>"$certificate.new" && mv -f "$certificate.new" "$certificate"
+	) || {
+		rm -f "$certificate.new"
+		die "$certificate cannot be written (the message is above)"
+	}
 	case $said in *'mkcert -install'*)
 		printf 'localdev: your browsers trust this certificate after, once per machine: mkcert -install (it asks for your password)\n' >&2
 		;;
