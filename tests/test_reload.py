@@ -1,8 +1,11 @@
 """What routes and snippets of one's own do on the running proxy, and that a bad one changes nothing."""
 
+import contextlib
 import json
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -218,6 +221,31 @@ def test_snippets_of_ones_own_add_to_every_host_and_to_the_whole(stack: Stack, c
         assert curl(stack.url("", "/mine"), "-H", f"Host: {host}") == (200, host)
     with service("web", 3142):
         assert "X-Mine: yes" in curl(stack.url(), "-i")[1]
+
+
+def test_the_pages_are_whole_in_every_moment_of_a_reload(stack: Stack, routes: str) -> None:
+    over = threading.Event()
+
+    def visit() -> list[tuple[int, str]]:
+        seen = []
+        while not over.is_set():
+            # A connection made in the moment of a reload may be lost, by Caddy.
+            with contextlib.suppress(ConnectionError):
+                seen.append(curl(stack.url("", "/__localdev/"), "-H", "Accept: application/json"))
+        return seen
+
+    with ThreadPoolExecutor() as pool:
+        visitor = pool.submit(visit)
+        try:
+            for count in range(10):
+                stack.write_routes(routes + "".join(f"s{i} {20000 + i}\n" for i in range(count % 2 * 50)))
+                assert stack.make("dev-reload").returncode == 0
+        finally:
+            over.set()
+        seen = visitor.result()
+    assert {status for status, _ in seen} == {200}
+    assert {len(json.loads(body)["services"]) for _, body in seen} == {2, 52}
+    assert {service["state"] for _, body in seen for service in json.loads(body)["services"]} == {"down"}
 
 
 def test_a_thousand_routes_work_and_reload_fast(stack: Stack, routes: str) -> None:

@@ -20,35 +20,42 @@ refuse() {
 	exit 7
 }
 
-# render CERTIFICATE: makes the configuration for the file CERTIFICATE, which may be empty, in /tmp/next
+# render CERTIFICATE: makes the configuration for the file CERTIFICATE, which may be empty, in the new folder $next
 render() {
 	[ -r /localdev/routes ] || refuse "localdev/routes cannot be read by the proxy. Run: chmod -R a+rX localdev"
-	rm -rf /tmp/next
-	mkdir -p /tmp/next/pages/up
+	next=$(mktemp -d /tmp/configuration.XXXXXX)
+	mkdir -p "$next/pages/up"
 	tls=off
 	if [ -s "$1" ]; then
 		tls=on
-		cp "$1" /tmp/next/tls.pem
+		cp "$1" "$next/tls.pem"
 	fi
 	cd /localdev/..
 	# nginx does not read resolv.conf; in its configuration an IPv6 address stands in brackets.
 	resolver=$(awk '$1 == "nameserver" { print $2 ~ /:/ ? "[" $2 "]" : $2; exit }' /etc/resolv.conf)
-	awk -v want=proxy -v into=/tmp/next/pages -v tls=$tls -v resolver="$resolver" \
+	if ! awk -v want=proxy -v into="$next/pages" -v tls=$tls -v resolver="$resolver" \
 		-f localdev/routes.awk -f localdev/proxy/"$proxy/$proxy".awk -f localdev/proxy/pages.awk \
-		localdev/host-alias.conf localdev/routes localdev/proxy/pages/* >/tmp/next/routes.conf 2>/tmp/error ||
+		localdev/host-alias.conf localdev/routes localdev/proxy/pages/* >"$next/routes.conf" 2>/tmp/error; then
+		rm -rf "$next"
 		refuse "$(sed -n 1p /tmp/error). Correct it, then: make dev-reload"
+	fi
 }
 
-# use_next: makes /tmp/next the configuration in use, unless the proxy finds it bad
+# use FOLDER: makes it the configuration in use, /tmp/live. At once: there is no moment without one, for its pages are read
+# all the time
+use() {
+	ln -sfn "$1" /tmp/link
+	mv -T /tmp/link /tmp/live
+}
+
+# use_next: makes $next the configuration in use and sets old to the one before, unless the proxy finds the new one bad
 use_next() {
-	rm -rf /tmp/old
-	[ ! -d /tmp/live ] || mv /tmp/live /tmp/old
-	mv /tmp/next /tmp/live
+	old=$(readlink /tmp/live) || old=''
+	use "$next"
 	if ! proxy_check 2>/tmp/error; then
 		error=$(proxy_error </tmp/error)
-		rm -rf /tmp/bad
-		mv /tmp/live /tmp/bad
-		[ ! -d /tmp/old ] || mv /tmp/old /tmp/live
+		[ -z "$old" ] || use "$old"
+		rm -rf "$next"
 		case $error in
 		*tls.pem*) refuse "localdev/tls.pem is unusable ($error). Make it anew: make dev-tls" ;;
 		*) refuse "${error:-$(tail -n 1 /tmp/error)}. Correct it, then: make dev-reload" ;;
@@ -74,14 +81,19 @@ check)
 	render "$certificate"
 	# What is in use stays: it is put back after the check.
 	use_next
-	rm -rf /tmp/live
-	mv /tmp/old /tmp/live
+	use "$old"
+	rm -rf "$next"
 	;;
 reload)
 	cat >/tmp/certificate
 	render /tmp/certificate
 	use_next
-	proxy_reload || refuse "the proxy did not take the new configuration in 10 s. Look at: make dev-logs"
+	if ! proxy_reload; then
+		use "$old"
+		rm -rf "$next"
+		refuse "the proxy did not take the new configuration. Look at: make dev-logs"
+	fi
+	rm -rf "$old"
 	;;
 *)
 	printf 'localdev: say start, check or reload\n' >&2
