@@ -38,6 +38,11 @@ class Stack:
         answer = self.conf[{"http": "web_port", "https": "https_port"}[scheme]]
         return f"{scheme}://{name}:{self.ports.get(f'LOCALDEV_{scheme.upper()}_PORT', answer)}{path}"
 
+    def add_to_compose(self, text: str) -> None:
+        """Add `text` to the user's own Compose file."""
+        path = self.repo / "compose.yaml"
+        path.write_text(path.read_text() + text)
+
     def write_routes(self, text: str) -> None:
         """Replace localdev/routes as editors do, by a new file: a container must not keep the old one."""
         new = self.repo / "localdev/routes.new"

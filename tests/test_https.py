@@ -115,6 +115,8 @@ def test_the_key_stays_with_its_owner_and_out_of_git(stack: Stack, run: Run) -> 
     # In the container it is in memory, and nobody but the proxy's user has it.
     listed = stack.compose("exec", "-T", "proxy", "sh", "-c", "stat -c '%a %u' /tmp/live/tls.pem; df /tmp | tail -n 1")
     assert listed.stdout.startswith("600 101\ntmpfs"), listed.stdout
+    holders = stack.compose("exec", "-T", "proxy", "grep", "-rl", "PRIVATE KEY", "/tmp").stdout.split()
+    assert len(holders) == 1 and holders[0].endswith("/tls.pem"), holders
 
 
 def test_urls_show_that_https_is_on(stack: Stack) -> None:

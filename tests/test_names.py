@@ -30,8 +30,7 @@ def stack(
     """A running stack on a domain of its own, with a container of the user's and a route to a full host."""
 
     def prepare(stack: Stack) -> None:
-        compose = stack.repo / "compose.yaml"
-        compose.write_text(compose.read_text() + WORKER)
+        stack.add_to_compose(WORKER)
         routes = stack.repo / "localdev/routes"
         routes.write_text(routes.read_text() + "admin 3141 admin.example.test deep.localhost\n")
 

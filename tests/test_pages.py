@@ -61,8 +61,7 @@ def stack(
 
     def prepare(stack: Stack) -> None:
         stack.write_routes(ROUTES)
-        compose = stack.repo / "compose.yaml"
-        compose.write_text(compose.read_text() + STUCK)
+        stack.add_to_compose(STUCK)
 
     answers = {"project_slug": "pages-test", "databases": "[postgres, redis]", "web_proxy": request.param}
     with running_stack(rendered, run, tmp_path_factory.mktemp("stack"), PORTS, prepare, **answers) as stack:

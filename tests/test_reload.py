@@ -33,8 +33,7 @@ def stack(
     """A running stack with a container of the user's that serves a page."""
 
     def prepare(stack: Stack) -> None:
-        compose = stack.repo / "compose.yaml"
-        compose.write_text(compose.read_text() + TOOL)
+        stack.add_to_compose(TOOL)
 
     answers = {"native_services": "web:3142 api:4142", "project_slug": "reload-test", "web_proxy": request.param}
     with running_stack(rendered, run, tmp_path_factory.mktemp("stack"), PORTS, prepare, **answers) as stack:

@@ -117,6 +117,12 @@ END {
 		close("cat 1>&2")
 		exit 1
 	}
+	# In the proxy's container Compose has put name=URL of each database here, with the ports in.
+	database_count = split(ENVIRON["LOCALDEV_DATABASES"], databases, " ")
+	for (i = 1; i <= database_count; i++) {
+		address_at[i] = substr(databases[i], index(databases[i], "=") + 1)
+		sub(/=.*/, "", databases[i])
+	}
 	if (want == "urls") print_urls()
 	else if (want == "table") print_table()
 	else if (want == "hosts") print_hosts()

@@ -85,8 +85,10 @@ check)
 	rm -rf "$next"
 	;;
 reload)
-	cat >/tmp/certificate
-	render /tmp/certificate
+	certificate=$(mktemp /tmp/certificate.XXXXXX)
+	trap 'rm -f "$certificate"' EXIT
+	cat >"$certificate"
+	render "$certificate"
 	use_next
 	if ! proxy_reload; then
 		use "$old"

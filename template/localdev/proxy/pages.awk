@@ -32,11 +32,7 @@ END {
 
 # write_pages: one page for each source with a name that is no part of other pages
 function write_pages(    i, name) {
-	# LOCALDEV_DATABASES holds name=URL, name=URL: Compose has put the ports in.
-	database_count = split(ENVIRON["LOCALDEV_DATABASES"], databases, " ")
 	for (i = 1; i <= database_count; i++) {
-		address_at[i] = substr(databases[i], index(databases[i], "=") + 1)
-		sub(/=.*/, "", databases[i])
 		widen("database", databases[i])
 		widen("address", address_at[i])
 	}

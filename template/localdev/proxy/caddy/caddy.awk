@@ -5,7 +5,7 @@ END {
 	if (want == "proxy" && !error_count) print_configuration()
 }
 
-function print_configuration(    i, service, count, names) {
+function print_configuration(    i, service) {
 	print "(services) {\n\tmap {vars.service} {upstream} {target} {service_port} {container} {"
 	for (i = 1; i <= service_count; i++) {
 		service = services[i]
@@ -14,11 +14,7 @@ function print_configuration(    i, service, count, names) {
 	}
 	print "\t\tdefault \"\" \"\" \"\" \"\"\n\t}\n}"
 	print "(databases) {\n\tmap {vars.database} {closed_port} {"
-	count = split(ENVIRON["LOCALDEV_DATABASES"], names, " ")
-	for (i = 1; i <= count; i++) {
-		sub(/=.*/, "", names[i])
-		print "\t\t" names[i] " " names[i] ":1"
-	}
+	for (i = 1; i <= database_count; i++) print "\t\t" databases[i] " " databases[i] ":1"
 	print "\t\tdefault \"\"\n\t}\n}"
 	print_routes()
 	print "http://:" http_port() " {\n\timport localdev\n}"

@@ -5,7 +5,7 @@ END {
 	if (want == "proxy" && !error_count) print_configuration()
 }
 
-function print_configuration(    i, count, names) {
+function print_configuration(    i) {
 	# Docker's own DNS says 600 s, and a restarted container has another address.
 	print "resolver " resolver " valid=1s;"
 	if (tls == "on") print "ssl_certificate /tmp/live/tls.pem;\nssl_certificate_key /tmp/live/tls.pem;\nhttp2 on;"
@@ -13,11 +13,7 @@ function print_configuration(    i, count, names) {
 	print "map $uri $probed {\n    volatile;"
 	for (i = 1; i <= service_count; i++) print "    /__localdev/probe/" services[i] " " upstream_url(services[i]) ";"
 	print "}\nmap $uri $database {\n    volatile;"
-	count = split(ENVIRON["LOCALDEV_DATABASES"], names, " ")
-	for (i = 1; i <= count; i++) {
-		sub(/=.*/, "", names[i])
-		print "    /__localdev/running/" names[i] " http://" names[i] ":1;"
-	}
+	for (i = 1; i <= database_count; i++) print "    /__localdev/running/" databases[i] " http://" databases[i] ":1;"
 	print "}"
 	for (i = 1; i <= service_count; i++) if (upstream_of[services[i]] == "host-alias") {
 		print "upstream " services[i] " {"
