@@ -7,7 +7,7 @@ COPIER ?= $(if $(shell command -v copier 2>/dev/null),copier,uvx copier)
 # An include must not change what a bare `make` does: the default goal is put back at the end.
 LOCALDEV_GOAL := $(.DEFAULT_GOAL)
 
-.PHONY: dev-help dev-up dev-down dev-status dev-urls dev-logs dev-reload dev-tls dev-alias dev-alias-down dev-update
+.PHONY: dev-help dev-up dev-down dev-status dev-doctor dev-urls dev-logs dev-reload dev-tls dev-alias dev-alias-down dev-update
 
 dev-help: ## list these targets
 	@awk -F ':.*## ' '/^dev-[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(LOCALDEV)/localdev.mk
@@ -20,6 +20,9 @@ dev-down: ## stop the stack; data and alias stay (ARGS=--volumes deletes the dat
 
 dev-status: ## what is there and what is not
 	@sh $(LOCALDEV)/sh/stack.sh status $(COMPOSE) -- $(ARGS)
+
+dev-doctor: ## what works, what does not, and the command that fixes it
+	@sh $(LOCALDEV)/sh/stack.sh doctor $(COMPOSE) -- $(ARGS)
 
 dev-urls: ## which URL leads to which service
 	@sh $(LOCALDEV)/sh/stack.sh urls

@@ -3,7 +3,7 @@
 #   awk -v want=urls  -f routes.awk host-alias.conf [.env] routes   for people: service, URLs, where it is looked for
 #   awk -v want=table -f routes.awk host-alias.conf routes          for programs, by tabs: see print_table
 #   awk -v want=hosts -f routes.awk host-alias.conf routes          every host, one a line: a certificate's names
-#   awk -v want=https_port -f routes.awk host-alias.conf [.env] routes
+#   awk -v want=http_port -f routes.awk host-alias.conf [.env] routes    also https_port
 #   awk -v want=names -f routes.awk host-alias.conf routes          names.yaml: the proxy's names inside containers
 #
 # In the proxy's container, the proxy's own awk file and pages.awk run after this one and print its configuration.
@@ -127,6 +127,7 @@ END {
 	else if (want == "table") print_table()
 	else if (want == "hosts") print_hosts()
 	else if (want == "names") print_names()
+	else if (want == "http_port") print http_port()
 	else if (want == "https_port") print https_port()
 }
 

@@ -3,6 +3,7 @@
 #
 #   stack.sh up COMPOSE... [-- ARGUMENT...]      start, wait until healthy, print the URLs
 #   stack.sh status COMPOSE... [-- ARGUMENT...]  the alias, then the containers; exits like host-alias status
+#   stack.sh doctor COMPOSE... [-- ARGUMENT...]  say what works and what fixes the rest; exits like doctor
 #   stack.sh reload COMPOSE...                   use an edited routes, or an edited snippet in proxy/custom
 #   stack.sh tls COMPOSE...                      make a certificate for the hosts in routes, and use it
 #   stack.sh urls                                print the URLs
@@ -196,6 +197,11 @@ status)
 	$compose ps $arguments || explain_failure "there is no list of containers (the message is above)" $compose
 	exit "$code"
 	;;
+doctor)
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null ||
+		die "python3 3.9 or later is missing. Install it: xcode-select --install (Debian: sudo apt install python3)"
+	COMPOSE=$compose exec python3 "$localdev/doctor" $arguments
+	;;
 reload)
 	need_proxy
 	routes table >/dev/null
@@ -222,7 +228,7 @@ tls)
 	;;
 urls) routes urls ;;
 *)
-	printf 'localdev: say up, status, reload, tls or urls\n' >&2
+	printf 'localdev: say up, status, doctor, reload, tls or urls\n' >&2
 	exit 2
 	;;
 esac

@@ -1,0 +1,59 @@
+"""Whether this machine's own resolver leads each host in routes to the proxy, at 127.0.0.1."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+from finding import Finding, fail, ok, warn
+from project import Route
+from tools import together
+
+SECONDS = 1.2
+
+
+def lookup(host: str) -> list[str]:
+    """Return the addresses of `host` as programs of this machine get them, [] for none."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return sorted({str(entry[4][0]) for entry in found})
+
+
+def check(routes: list[Route]) -> Iterator[Finding]:
+    """Find which hosts do not lead to this machine. A wildcard stands for any name, so one is tried."""
+    hosts = list(dict.fromkeys(route.host for route in routes))
+    found = together(lookup, [host.replace("*", "doctor", 1) for host in hosts], SECONDS)
+    lost: dict[bool, list[str]] = {True: [], False: []}
+    good = []
+    for host, addresses in zip(hosts, found):
+        if not addresses:
+            lost[host.endswith(".localhost")].append(host)
+        elif "127.0.0.1" in addresses:
+            good.append(host)
+        else:
+            text = f"{host} leads to {', '.join(addresses)}, not to 127.0.0.1"
+            yield fail("names.elsewhere", "names", text, "make dev-hosts")
+    if good:
+        yield ok("names.resolve", "names", f"{join(good)} {'leads' if len(good) == 1 else 'lead'} to 127.0.0.1")
+    if lost[True]:
+        text = (
+            f"Chrome, Firefox and curl know {join(lost[True])}, this machine's resolver (Safari, Java, Node) does not"
+        )
+        yield warn("names.browsers-only", "names", text, remedy(lost[True]))
+    if lost[False]:
+        text = f"{join(lost[False])}: no such host"
+        yield fail("names.unresolved", "names", text, remedy(lost[False]))
+
+
+def join(hosts: list[str]) -> str:
+    """Return the first few of `hosts` as words."""
+    return ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else "")
+
+
+def remedy(hosts: list[str]) -> str:
+    """Return what makes `hosts` known; /etc/hosts has no wildcards."""
+    if all(host.startswith("*") for host in hosts):
+        return f"use a DNS name that leads to 127.0.0.1, or write the names you need into /etc/hosts: 127.0.0.1 {hosts[0].replace('*', 'NAME', 1)}"
+    return "make dev-hosts"
