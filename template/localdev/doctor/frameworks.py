@@ -74,7 +74,7 @@ def find(commands: list[list[str]]) -> Match | None:
         words = without_module(words)
         if words and words[0].startswith("next-server"):
             return Match(next(f for f in FRAMEWORKS if f.name == "Next"), ["next", "dev"])
-        if words and words[0] == "puma" and any(w.startswith("(tcp") or w.startswith("(ssl") for w in words):
+        if words and words[0] == "puma" and any(word.startswith(("(tcp", "(ssl")) for word in words):
             return Match(next(f for f in FRAMEWORKS if f.name == "Puma"), [])
         for framework in FRAMEWORKS:
             for i, word in enumerate(words[:12]):
