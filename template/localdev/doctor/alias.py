@@ -20,7 +20,7 @@ def check(project: Project, engine: Engine) -> list[Finding]:
     if project.gateway:
         text = "LOCALDEV_HOST is set: containers use Docker's host gateway, no alias is needed"
         return [ok("alias.gateway", "alias", text)]
-    status = run("sh", os.path.join(project.folder, "host-alias"), "status")
+    status = run("/bin/sh", os.path.join(project.folder, "host-alias"), "status")
     if status.code not in (0, 3):
         said = (status.err.strip().splitlines() or ["localdev/host-alias does not run"])[-1]
         return [fail("alias.invalid", "alias", said, "git checkout -- localdev && make dev-alias")]

@@ -1,0 +1,330 @@
+"""The doctor's first lines: which engine it is, and what that engine cannot do.
+
+The real docker client asks a server of ours that answers as each product's does: its words about itself are all that the
+doctor has. What the products say and refuse is in their documentation and sources; Docker's own engine is the real one.
+"""
+
+import contextlib
+import http.server
+import json
+import os
+import re
+import shutil
+import socket
+import socketserver
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Render, Run
+from machine import retry
+from needs import need, need_command, need_root
+
+Findings = dict[str, dict[str, Any]]
+# The system's own: another one can be a script, or in a folder of root's.
+PYTHON = "/usr/bin/python3"
+LINK_LOCAL = "169.254.254.254"
+
+
+class Api(http.server.BaseHTTPRequestHandler):
+    """What of the engine's API the doctor's questions need."""
+
+    def do_GET(self) -> None:
+        name = re.sub(r"^/v[0-9.]+", "", self.path).split("?")[0]
+        answers = {
+            "/_ping": "OK",
+            "/info": self.server.info,
+            "/version": {
+                "Version": self.server.info["ServerVersion"],
+                "ApiVersion": "1.41",
+                "MinAPIVersion": "1.24",
+                "Os": "linux",
+                "Arch": "amd64",
+                "Components": [{"Name": self.server.component, "Version": "1", "Details": {}}],
+            },
+        }
+        body = json.dumps(answers.get(name, [])).encode()
+        self.send_response(200)
+        self.send_header("Api-Version", "1.41")
+        self.send_header("Ostype", "linux")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def address_string(self) -> str:
+        return "client"
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class ApiServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+
+@contextlib.contextmanager
+def engine(path: Path, component: str = "Engine", **info: Any) -> Iterator[dict[str, str]]:
+    """Run an engine that says `info` of itself at `path`; yields the environment that leads to it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with ApiServer(str(path), Api) as server:
+        server.component = component
+        server.info = {
+            "ServerVersion": "28.5.1",
+            "Name": "here",
+            "OperatingSystem": "Debian",
+            "SecurityOptions": [],
+        } | info
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        try:
+            yield {"DOCKER_HOST": f"unix://{path}"}
+        finally:
+            server.shutdown()
+
+
+Doctor = Callable[..., Findings]
+
+
+@pytest.fixture
+def doctor(repo: Render, run: Run) -> Doctor:
+    """Runs the doctor of a repo with these answers; returns its findings by id."""
+    need_command("docker", "docker.io")
+    made: dict[str, Path] = {}
+
+    def doctor(env: dict[str, str], **answers: str) -> Findings:
+        if not made:
+            made["repo"] = repo(**answers)
+        done = run("python3", "localdev/doctor", "--json", cwd=made["repo"], env=env, timeout=60)
+        assert done.stdout, done.stderr
+        return {finding["id"]: finding for finding in json.loads(done.stdout)["findings"]}
+
+    return doctor
+
+
+@pytest.fixture
+def short(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's."""
+    folder = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
+    yield folder
+    shutil.rmtree(folder)
+
+
+ROOTLESS = {"SecurityOptions": ["name=seccomp,profile=builtin", "name=rootless"]}
+PRODUCTS = [
+    (
+        "Docker Desktop",
+        ".docker/run/docker.sock",
+        {"OperatingSystem": "Docker Desktop", "Name": "docker-desktop"},
+        "Engine",
+    ),
+    ("Colima", ".colima/default/docker.sock", {"OperatingSystem": "Ubuntu 24.04 LTS", "Name": "colima"}, "Engine"),
+    ("Colima", "docker.sock", {"OperatingSystem": "Ubuntu 24.04 LTS", "Name": "colima-work"}, "Engine"),
+    ("Lima", ".lima/docker/sock/docker.sock", {"Name": "lima-docker"}, "Engine"),
+    ("OrbStack", ".orbstack/run/docker.sock", {"OperatingSystem": "OrbStack", "Name": "orbstack"}, "Engine"),
+    (
+        "Rancher Desktop",
+        ".rd/docker.sock",
+        {"OperatingSystem": "Alpine Linux v3.20", "Name": "lima-rancher-desktop"},
+        "Engine",
+    ),
+    ("Docker Engine", "docker.sock", {}, "Engine"),
+    ("Docker Engine, rootless", "docker.sock", ROOTLESS, "Engine"),
+    ("Podman, rootful", "podman.sock", {"ServerVersion": "5.4.2"}, "Podman Engine"),
+    ("Podman, rootless", "podman.sock", {"ServerVersion": "5.4.2", **ROOTLESS}, "Podman Engine"),
+    (
+        "Podman machine",
+        "podman-machine-default-api.sock",
+        {"ServerVersion": "5.4.2", "OperatingSystem": "fedora"},
+        "Podman Engine",
+    ),
+]
+
+
+@pytest.mark.parametrize(("product", "path", "info", "component"), PRODUCTS, ids=lambda value: str(value)[:30])
+def test_the_engine_is_named(
+    doctor: Doctor, short: Path, product: str, path: str, info: dict[str, Any], component: str
+) -> None:
+    with engine(short / path, component, **info) as env:
+        found = doctor(env)
+    version = info.get("ServerVersion", "28.5.1")
+    assert found["runtime.found"] == {
+        "level": "ok", "id": "runtime.found", "subject": "runtime", "text": f"{product} {version}", "fix": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("product", "info", "component", "refuses"),
+    [
+        ("Docker Desktop", {"OperatingSystem": "Docker Desktop"}, "Engine", False),
+        ("Docker Engine", {}, "Engine", False),
+        ("Docker Engine, rootless", {"ServerVersion": "29.4.0", **ROOTLESS}, "Engine", False),
+        ("Docker Engine, rootless", {"ServerVersion": "29.5.1", **ROOTLESS}, "Engine", True),
+        ("Docker Engine, rootless", {"ServerVersion": "29.5.3", **ROOTLESS}, "Engine", False),
+        ("Colima", {"Name": "colima"}, "Engine", True),
+        ("Lima", {"Name": "lima-docker"}, "Engine", True),
+        ("OrbStack", {"OperatingSystem": "OrbStack"}, "Engine", True),
+        ("Rancher Desktop", {"Name": "lima-rancher-desktop"}, "Engine", True),
+        ("Podman, rootless", {"ServerVersion": "5.4.2", **ROOTLESS}, "Podman Engine", False),
+    ],
+)
+def test_a_link_local_alias_on_an_engine_that_filters_it(
+    doctor: Doctor, short: Path, product: str, info: dict[str, Any], component: str, refuses: bool
+) -> None:
+    with engine(short / "docker.sock", component, **info) as env:
+        found = doctor(env, alias_ip=LINK_LOCAL)
+    assert ("runtime.link-local" in found) is refuses
+    assert ("runtime.found" in found) is not refuses
+    if refuses:
+        assert product in found["runtime.link-local"]["text"]
+        assert found["runtime.link-local"]["fix"] == 'make dev-update ARGS="-d alias_ip=10.254.254.254"'
+
+
+def test_the_address_that_is_advised_clears_it(doctor: Doctor, short: Path) -> None:
+    with engine(short / "docker.sock", Name="colima") as env:
+        assert "runtime.found" in doctor(env, alias_ip="10.254.254.254")
+
+
+def test_docker_desktop_cannot_reach_a_wsl_distribution_unless_by_its_gateway(doctor: Doctor, short: Path) -> None:
+    with engine(short / "docker.sock", OperatingSystem="Docker Desktop") as env:
+        wsl = env | {"WSL_DISTRO_NAME": "Debian"}
+        found = doctor(wsl)["runtime.wsl"]
+        assert found["level"] == "fail"
+        assert found["fix"].startswith("export LOCALDEV_HOST=host-gateway")
+        assert "runtime.found" in doctor(wsl | {"LOCALDEV_HOST": "host-gateway"})
+        assert "runtime.found" in doctor(env)
+
+
+def test_colima_that_copies_host_addresses_has_the_alias_itself(doctor: Doctor, short: Path) -> None:
+    settings = short / "colima/work/colima.yaml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("network:\n  address: true\n  hostAddresses: true\n")
+    with engine(short / "docker.sock", Name="colima-work") as env:
+        env |= {"COLIMA_HOME": str(short / "colima")}
+        found = doctor(env)["runtime.host-addresses"]
+        assert found["fix"] == "colima stop && colima start --network-host-addresses=false"
+        settings.write_text(settings.read_text().replace("true", "false"))
+        assert "runtime.found" in doctor(env)
+
+
+def test_rancher_desktops_gateway_is_its_own_machine(doctor: Doctor, short: Path) -> None:
+    with engine(short / "docker.sock", Name="lima-rancher-desktop") as env:
+        found = doctor(env | {"LOCALDEV_HOST": "host-gateway"})
+        assert found["runtime.gateway"]["level"] == "warn"
+        assert found["alias.gateway"]["level"] == "ok"
+        assert "runtime.gateway" not in doctor(env)
+
+
+@pytest.mark.parametrize("host", ["ssh://me@build.example.test", "tcp://10.1.2.3:2375", "tcp://[2001:db8::1]:2375"])
+def test_an_engine_on_another_machine_cannot_reach_this_one(doctor: Doctor, host: str) -> None:
+    found = doctor({"DOCKER_HOST": host})["runtime.remote"]
+    assert host in found["text"]
+    assert found["fix"] == "docker context use default && unset DOCKER_HOST"
+
+
+def test_a_remote_context_is_seen_and_the_fix_clears_it(
+    doctor: Doctor, run: Run, clean_env: dict[str, str], short: Path
+) -> None:
+    env = {"DOCKER_CONFIG": str(short / "config")}
+    run("docker", "context", "create", "far", "--docker", "host=ssh://far.example.test", cwd=short, env=env, check=True)
+    run("docker", "context", "use", "far", cwd=short, env=env, check=True)
+    fix = doctor(env)["runtime.remote"]["fix"]
+    run("sh", "-c", fix, cwd=short, env=env, check=True)
+    assert "runtime.remote" not in doctor(env)
+
+
+def test_an_engine_that_is_too_old(doctor: Doctor, short: Path) -> None:
+    with engine(short / "docker.sock", ServerVersion="19.03.15") as env:
+        found = doctor(env)["runtime.old"]
+    assert "19.03.15" in found["text"]
+    assert "20.10" in found["fix"]
+
+
+@pytest.mark.parametrize(
+    ("path", "fix"),
+    [
+        (".colima/default/docker.sock", "colima start"),
+        (".orbstack/run/docker.sock", "orb start"),
+        (".rd/docker.sock", "rdctl start"),
+        (".docker/run/docker.sock", "docker desktop start"),
+        ("podman-machine-default-api.sock", "podman machine start"),
+        ("docker.sock", "sudo systemctl start docker"),
+    ],
+)
+def test_an_engine_that_does_not_run_and_how_to_start_it(doctor: Doctor, short: Path, path: str, fix: str) -> None:
+    env = {"DOCKER_HOST": f"unix://{short / path}"}
+    found = doctor(env)
+    assert found["runtime.silent"]["fix"] == fix
+    # All else is still told.
+    assert {"service.none"} <= found.keys()
+    with engine(short / path):
+        assert "runtime.silent" not in doctor(env)
+
+
+def test_an_engine_that_one_may_not_use(repo: Render, clean_env: dict[str, str], short: Path) -> None:
+    need_root()
+    need(Path(PYTHON).exists(), PYTHON, "apt-get install python3")
+    # pytest's own folders are root's alone.
+    folder = Path(shutil.copytree(repo(), short / "repo"))
+    short.chmod(0o755)
+    with engine(short / "docker.sock") as env:
+        (short / "docker.sock").chmod(0o600)
+        done = subprocess.run(
+            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", PYTHON, "localdev/doctor", "--json"],
+            cwd=folder, env=clean_env | env | {"DOCKER_CONFIG": str(short)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    found = {finding["id"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert found["runtime.silent"]["fix"] == 'sudo usermod -aG docker "$USER" && newgrp docker'
+
+
+def test_no_docker_at_all(doctor: Doctor, short: Path) -> None:
+    (short / "bin").mkdir()
+    need(Path(PYTHON).exists(), PYTHON, "apt-get install python3")
+    (short / "bin/python3").symlink_to(PYTHON)
+    (short / "bin/awk").symlink_to(need_command("awk", "mawk"))
+    found = doctor({"PATH": str(short / "bin")})
+    assert found["runtime.missing"]["level"] == "fail"
+    assert {"compose.missing", "service.none"} <= found.keys()
+    assert any(id.startswith("alias.") for id in found)
+
+
+@pytest.mark.parametrize(
+    ("version", "id"), [("2.23.0", "compose.old"), ("2.23.1", "compose.found"), ("v5.5.0", "compose.found")]
+)
+def test_composes_version_against_the_floor(doctor: Doctor, short: Path, version: str, id: str) -> None:
+    # A stand-in, as the real one has one version: all that is asked of it is which.
+    (short / "docker").write_text(
+        f'#!/bin/sh\ncase "$*" in "compose version --short") echo {version} ;; *) exit 1 ;; esac\n'
+    )
+    (short / "docker").chmod(0o755)
+    found = doctor({"PATH": f"{short}:{os.environ['PATH']}"})
+    assert version in found[id]["text"]
+
+
+def test_real_podman_is_told_from_docker(doctor: Doctor, short: Path) -> None:
+    need_root()
+    need_command("podman")
+    path = short / "podman.sock"
+    # It mounts its own folder, and would leave that behind.
+    alone = ["unshare", "--mount", "--propagation", "private"]
+    storage = ["--root", short / "root", "--runroot", short / "run"]
+    command = [*alone, "podman", *storage, "system", "service", "--time=0", f"unix://{path}"]
+    process = subprocess.Popen([str(word) for word in command], stderr=subprocess.DEVNULL)
+    try:
+
+        def connect() -> None:
+            with socket.socket(socket.AF_UNIX) as end:
+                end.connect(str(path))
+
+        retry(connect)
+        assert re.fullmatch(
+            r"Podman, rootful [0-9.]+.*", doctor({"DOCKER_HOST": f"unix://{path}"})["runtime.found"]["text"]
+        )
+    finally:
+        process.terminate()
+        process.wait(20)
