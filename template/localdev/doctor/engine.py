@@ -51,10 +51,9 @@ class Engine:
         return told if told.get("ServerVersion") or "host" in told else {}
 
     @once
-    def version(self) -> str:
-        """Return what the engine calls itself, '' for Docker's own."""
-        done = self.ask("version", "--format", "{{range .Server.Components}}{{.Name}} {{end}}")
-        return done.out.strip()
+    def components(self) -> str:
+        """Return what the engine's parts are called; Podman says its own name there."""
+        return self.ask("version", "--format", "{{json .Server.Components}}").out
 
     @once
     def endpoint(self) -> str:
@@ -191,7 +190,7 @@ def check_engine(engine: Engine) -> list[Finding]:
             ]
         return [fail("runtime.silent", "runtime", f"no engine answers {command}", start_command(endpoint))]
 
-    product = kind(info, engine.version(), endpoint)
+    product = kind(info, engine.components(), endpoint)
     version = str(info.get("ServerVersion") or info.get("version", {}).get("Version", ""))
     findings = []
     if not product.startswith("Podman") and version_of(version)[:2] < ENGINE_FLOOR:

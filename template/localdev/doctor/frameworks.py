@@ -41,7 +41,7 @@ FRAMEWORKS = (
     Framework(
         "Phoenix",
         r"(?:^|/)beam\.smp$",
-        change="in config/dev.exs: http: [ip: {{{commas}}}, port: {port}]",
+        change="in config/dev.exs: http: [ip: {tuple}, port: {port}]",
     ),
     Framework(
         "Spring Boot",
@@ -99,7 +99,7 @@ def fix(match: Match | None, program: str, ip: str, port: int, is_rails: bool = 
         return framework.change.format(ip=ip, port=port)
     framework, words = match.framework, match.words
     if framework.change:
-        return framework.change.format(ip=ip, port=port, commas=ip.replace(".", ", "))
+        return framework.change.format(ip=ip, port=port, tuple="{" + ip.replace(".", ", ") + "}")
     if framework.name == "Django":
         return shlex.join([*django(words, ip, port)])
     if framework.name == "Puma" and not words:

@@ -71,6 +71,8 @@ def probe(
 ) -> tuple[dict[tuple[str, int], str], dict[Route, Answer]]:
     """Return how each target's port answered inside the container, and each route's answer through the proxy."""
     targets = sorted({(route.upstream, route.port) for route in routes})
+    if not targets:
+        return {}, {}
     hops: dict[tuple[str, int], str] = {}
     answers: dict[Route, Answer] = {}
     threads = []
@@ -198,7 +200,7 @@ def broken(engine: Engine, proxy: dict[str, Any], route: Route, problem: str, ta
         logs = f"{' '.join(project.compose)} restart {route.upstream}"
         how = "is refused: nothing listens there, or on 127.0.0.1 only" if problem == "refused" else "gets no answer"
         return fail(f"route.{problem}", service, f"from the proxy's container a connection to {target} {how}", logs)
-    product = kind(engine.info(), engine.version(), engine.endpoint())
+    product = kind(engine.info(), engine.components(), engine.endpoint())
     in_a_vm = system.LOOPBACK != "lo" or product in ("Docker Desktop", "Podman machine", "Colima", "Lima")
     inside = f"from the proxy's container a connection to {target}"
     if problem == "refused" and in_a_vm:
