@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import os
 import re
@@ -99,13 +100,20 @@ def _owners() -> dict[tuple[str, int], list[int]]:
     return owners
 
 
+@functools.cache
+def _processes() -> dict[int, tuple[str, list[str], int]]:
+    """Return program, command line and parent of every process, by its number: ps once, however many services there are."""
+    found = {}
+    for line in run("/bin/ps", "-axwwo", "pid=,ppid=,command=").out.splitlines():
+        words = line.split()
+        if len(words) > 2:
+            found[int(words[0])] = (os.path.basename(words[2]).rstrip(":"), words[2:], int(words[1]))
+    return found
+
+
 def process(pid: int) -> tuple[str, list[str], int]:
     """Return the program's name, the command line as words, and the parent of process `pid`."""
-    done = run("/bin/ps", "-p", str(pid), "-o", "ppid=,command=")
-    words = done.out.split()
-    if len(words) < 2:
-        return "", [], 0
-    return os.path.basename(words[1]).rstrip(":"), words[1:], int(words[0])
+    return _processes().get(pid, ("", [], 0))
 
 
 def owner_hint(port: int) -> str:
