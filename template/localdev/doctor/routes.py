@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -128,9 +129,10 @@ def get(port: int, route: Route) -> Answer:
         connection.request("GET", route.path, headers=headers)
         response = connection.getresponse()
         status, body = response.status, ""
-        if status >= 400:
+        # A service that is hung up on in the middle of an answer prints an error; a stream has no length, and no end.
+        if status >= 400 or response.length is not None:
             body = response.read(BODY).decode(errors="replace")
-    except TimeoutError:
+    except socket.timeout:  # no TimeoutError before Python 3.10
         return Answer(problem="slow")
     except ConnectionRefusedError:
         return Answer(problem="proxy")
