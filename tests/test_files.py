@@ -21,7 +21,7 @@ ALWAYS = USERS | {
     *(f"localdev/{name}" for name in ("README.md", "compose.yaml", "host-alias", "localdev.mk", "routes.awk")),
     *(f"localdev/host-alias.{kind}" for kind in ("conf", "plist", "service")),
     *(f"localdev/sh/{name}.sh" for name in ("common", "darwin", "linux", "ports", "stack")),
-    "localdev/sh/ports.awk",
+    *("localdev/sh/env.awk", "localdev/sh/ports.awk"),
     "localdev/.gitignore",
     *(
         f"localdev/doctor/{name}.py"

@@ -58,7 +58,7 @@ def test_a_source_is_safe_for_every_proxy_and_needs_nothing_from_elsewhere(sourc
 @proxies
 @pytest.mark.parametrize("awk", AWKS.values(), ids=AWKS)
 def test_pages_of_nothing_at_all_are_whole(run: Run, tmp_path: Path, awk: tuple[str, ...], proxy: str) -> None:
-    _, pages = configuration(run, tmp_path, "", proxy, awk, LOCALDEV_DATABASES="")
+    _, pages = configuration(run, tmp_path, "", proxy, awk, databases="")
     for name, page in pages.items():
         assert not re.search(r"@[a-z.]+@", page), name
     assert json.loads(pages["dashboard.json"]) == {"domain": "shop.localhost", "services": [], "databases": []}
@@ -75,7 +75,7 @@ def test_pages_of_nothing_at_all_are_whole(run: Run, tmp_path: Path, awk: tuple[
 def test_a_databases_url_is_quoted_as_each_format_needs_it(
     run: Run, tmp_path: Path, awk: tuple[str, ...], proxy: str
 ) -> None:
-    _, pages = configuration(run, tmp_path, "web 1 /\n", proxy, awk, LOCALDEV_DATABASES=f"mongodb={NASTY}")
+    _, pages = configuration(run, tmp_path, "web 1 /\n", proxy, awk, databases=f"mongodb={NASTY}")
     assert json.loads(asked(pages["dashboard.json"]))["databases"][0]["url"] == NASTY
     assert f"mongodb  {NASTY}  " in pages["dashboard.txt"]
     texts: list[str] = []
@@ -83,6 +83,14 @@ def test_a_databases_url_is_quoted_as_each_format_needs_it(
     parser.handle_data = texts.append
     parser.feed(pages["dashboard.html"])
     assert NASTY in texts
+
+
+def test_a_databases_port_is_the_moved_one(run: Run, tmp_path: Path) -> None:
+    _, pages = configuration(run, tmp_path, "", REDIS_PORT="6380", MONGODB_PORT="")
+    assert [row["url"] for row in json.loads(asked(pages["dashboard.json"]))["databases"]] == [
+        "redis://:dev@127.0.0.1:6380/0",
+        "mongodb://dev:dev@127.0.0.1:27017/?a=1&b=2",
+    ]
 
 
 @proxies

@@ -19,6 +19,7 @@ AWKS = {
 }
 PROXIES = sorted(folder.parent.name for folder in LOCALDEV.glob("proxy/*/server.sh"))
 CONF = "label=a.b\nip=10.254.254.254\ndomain=shop.localhost\nweb_port=8080\nhttps_port=8443\n"
+DATABASES = "redis=redis://:dev@127.0.0.1:${REDIS_PORT:-6379}/0 mongodb=mongodb://dev:dev@127.0.0.1:${MONGODB_PORT:-27017}/?a=1&b=2"
 
 
 @pytest.fixture(params=AWKS)
@@ -48,10 +49,11 @@ def configuration(
     proxy: str = "nginx",
     awk: tuple[str, ...] = ("mawk",),
     tls: str = "off",
+    databases: str = DATABASES,
     **env: str,
 ) -> tuple[str, dict[str, str]]:
     """Return the proxy's configuration for routes `text`, and the pages by their names, as entrypoint.sh makes them."""
-    (folder / "host-alias.conf").write_text(CONF)
+    (folder / "host-alias.conf").write_text(f"{CONF}databases={databases}\n")
     (folder / "routes").write_bytes(text.encode())
     into = folder / "pages made"
     (into / "up").mkdir(parents=True, exist_ok=True)
@@ -65,10 +67,9 @@ def configuration(
         for word in ("-f", LOCALDEV / f"{name}.awk")
     ]
     sources = sorted((LOCALDEV / "proxy/pages").iterdir())
-    databases = "redis=redis://:dev@127.0.0.1:6379/0 mongodb=mongodb://dev:dev@127.0.0.1:27017/?a=1&b=2"
     done = run(
         *awk, *variables, *programs, "host-alias.conf", "routes", *sources,
-        cwd=folder, env={"LC_ALL": "C", "LOCALDEV_DATABASES": databases} | env, check=True,
+        cwd=folder, env={"LC_ALL": "C"} | env, check=True,
     )  # fmt: skip
     assert done.stderr == ""
     return done.stdout, {

@@ -7,7 +7,8 @@ COPIER ?= $(if $(shell command -v copier 2>/dev/null),copier,uvx copier)
 # An include must not change what a bare `make` does: the default goal is put back at the end.
 LOCALDEV_GOAL := $(.DEFAULT_GOAL)
 
-.PHONY: dev-help dev-up dev-down dev-status dev-doctor dev-urls dev-logs dev-reload dev-tls dev-alias dev-alias-down dev-update
+.PHONY: dev-help dev-up dev-down dev-status dev-doctor dev-urls dev-env dev-logs dev-reload dev-tls dev-alias dev-alias-down \
+	dev-update
 
 dev-help: ## list these targets
 	@awk -F ':.*## ' '/^dev-[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(LOCALDEV)/localdev.mk
@@ -26,6 +27,9 @@ dev-doctor: ## what works, what does not, and the command that fixes it
 
 dev-urls: ## which URL leads to which service
 	@sh $(LOCALDEV)/sh/stack.sh urls
+
+dev-env: ## the environment for native services: eval "$(make -s dev-env)"
+	@sh $(LOCALDEV)/sh/stack.sh env
 
 dev-logs: ## follow the containers' logs (ARGS="proxy" for one)
 	@$(COMPOSE) logs --follow --tail 100 $(ARGS)

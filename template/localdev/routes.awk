@@ -6,7 +6,8 @@
 #   awk -v want=http_port -f routes.awk host-alias.conf [.env] routes    also https_port
 #   awk -v want=names -f routes.awk host-alias.conf routes          names.yaml: the proxy's names inside containers
 #
-# In the proxy's container, the proxy's own awk file and pages.awk run after this one and print its configuration.
+# In the proxy's container, the proxy's own awk file and pages.awk run after this one and print its configuration;
+# sh/env.awk prints the environment for native services.
 # -v tls=on says that the proxy serves HTTPS, too. Errors go to stderr as FILE:LINE: what is wrong; with any error
 # nothing is printed to stdout and the exit code is 1.
 
@@ -19,8 +20,9 @@ FILENAME ~ /host-alias\.conf$/ {
 
 # Compose reads .env for its variables, so a port that was moved there has moved here, too.
 FILENAME ~ /\.env$/ {
-	if (sub(/^(export[ \t]+)?LOCALDEV_/, "LOCALDEV_") && match($0, /=/)) {
-		variable_name = substr($0, 1, RSTART - 1)
+	sub(/^[ \t]*(export[ \t]+)?/, "")
+	if (match($0, /^[A-Z_]+=/)) {
+		variable_name = substr($0, 1, RLENGTH - 1)
 		sub(/^[^=]*=["']?/, "")
 		sub(/["']?[ \t]*(#.*)?$/, "")
 		dotenv[variable_name] = $0
@@ -117,10 +119,9 @@ END {
 		close("cat 1>&2")
 		exit 1
 	}
-	# In the proxy's container Compose has put name=URL of each database here, with the ports in.
-	database_count = split(ENVIRON["LOCALDEV_DATABASES"], databases, " ")
+	database_count = split(conf["databases"], databases, " ")
 	for (i = 1; i <= database_count; i++) {
-		address_at[i] = substr(databases[i], index(databases[i], "=") + 1)
+		address_at[i] = with_port(substr(databases[i], index(databases[i], "=") + 1))
 		sub(/=.*/, "", databases[i])
 	}
 	if (want == "urls") print_urls()
@@ -135,6 +136,14 @@ END {
 function setting(name, answer) {
 	if (name in ENVIRON && ENVIRON[name] != "") return ENVIRON[name]
 	return dotenv[name] != "" ? dotenv[name] : answer
+}
+
+# with_port URL: URL with its ${NAME:-DEFAULT} filled in, as Compose does it with a published port
+function with_port(url,    name, parts) {
+	if (!match(url, /[$][{][A-Z_]+:-[0-9]+[}]/)) return url
+	name = substr(url, RSTART + 2, RLENGTH - 3)
+	split(name, parts, ":-")
+	return substr(url, 1, RSTART - 1) setting(parts[1], parts[2]) substr(url, RSTART + RLENGTH)
 }
 
 function http_port() { return setting("LOCALDEV_HTTP_PORT", conf["web_port"]) }

@@ -28,8 +28,8 @@ read_conf() {
 		number=$((number + 1))
 		case $line in
 		'' | '#'*) continue ;;
-		label=* | ip=* | domain=* | web_port=* | https_port=*) ;;
-		*=*) bad_conf "unknown key. Known: label, ip, domain, web_port, https_port" ;;
+		label=* | ip=* | domain=* | web_port=* | https_port=* | databases=*) ;;
+		*=*) bad_conf "unknown key. Known: label, ip, domain, web_port, https_port, databases" ;;
 		*) bad_conf "not a line of the form key=value" ;;
 		esac
 		key=${line%%=*}

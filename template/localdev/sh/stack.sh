@@ -7,6 +7,7 @@
 #   stack.sh reload COMPOSE...                   use an edited routes, or an edited snippet in proxy/custom
 #   stack.sh tls COMPOSE...                      make a certificate for the hosts in routes, and use it
 #   stack.sh urls                                print the URLs
+#   stack.sh env                                 print the environment for native services, for eval
 #
 # COMPOSE is the command, e.g. docker compose. Runs in the repo's root, like Compose itself.
 set -eu
@@ -26,13 +27,14 @@ die() {
 	exit 1
 }
 
-# routes FORM: prints routes as urls, table, hosts, names or https_port; exits 1 with file and line of each error
+# routes FORM: prints routes as urls, table, hosts, names, https_port or env; exits 1 with file and line of each error
 routes() {
 	dotenv=''
 	[ ! -f .env ] || dotenv=.env
 	tls=off
 	[ ! -f "$certificate" ] || tls=on
-	awk -v want="$1" -v tls="$tls" -f "$localdev/routes.awk" "$localdev/host-alias.conf" ${dotenv:+"$dotenv"} "$localdev/routes"
+	awk -v want="$1" -v tls="$tls" -f "$localdev/routes.awk" -f "$localdev/sh/env.awk" \
+		"$localdev/host-alias.conf" ${dotenv:+"$dotenv"} "$localdev/routes"
 }
 
 # write_names: makes names.yaml agree with routes; exits 1 when it cannot be written
@@ -226,9 +228,9 @@ tls)
 	fi
 	routes urls
 	;;
-urls) routes urls ;;
+urls | env) routes "$verb" ;;
 *)
-	printf 'localdev: say up, status, doctor, reload, tls or urls\n' >&2
+	printf 'localdev: say up, status, doctor, reload, tls, urls or env\n' >&2
 	exit 2
 	;;
 esac
