@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from apps import Apps
 from machine import ALIAS_IP, has_alias
 from needs import need, need_command, need_engine
 
@@ -156,6 +157,14 @@ def repo(rendered: Render, tmp_path: Path) -> Render:
         return Path(shutil.copytree(rendered(**answers), tmp_path / "my app's repo"))
 
     return repo
+
+
+@pytest.fixture(scope="session")
+def apps(clean_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Apps:
+    """Applications of common frameworks, ready to be started."""
+    need_command("npm")
+    need_command("rails", "ruby-railties puma")
+    return Apps(tmp_path_factory.mktemp("frameworks"), clean_env)
 
 
 @pytest.fixture(scope="session")

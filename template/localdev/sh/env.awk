@@ -5,10 +5,9 @@ END {
 	if (want == "env" && !error_count) print_env()
 }
 
-function print_env(    listen, hosts, i, sql) {
+function print_env(    listen, i, sql) {
 	# By the host gateway containers reach any address of the machine but its own loopback ones.
 	listen = setting("LOCALDEV_HOST", "") == "" ? conf["ip"] : "0.0.0.0"
-	hosts = allowed_hosts()
 
 	about("Written by `make dev-env`. Where to listen so that containers reach you; for commands: --host \"$HOST_ALIAS_IP\"")
 	export("HOST_ALIAS_IP", listen)
@@ -26,11 +25,11 @@ function print_env(    listen, hosts, i, sql) {
 	export("SERVER_ADDRESS", listen)
 
 	about("Rails, in development: the names by which services are asked for")
-	export("RAILS_DEVELOPMENT_HOSTS", hosts)
+	export("RAILS_DEVELOPMENT_HOSTS", allowed_hosts(conf["domain"]))
 	about("Vite, which accepts .localhost anyway: the domain with most of the names, for most versions take only one")
 	export("__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS", widest_domain())
 	about("your own settings: Django's ALLOWED_HOSTS, Next's allowedDevOrigins, webpack-dev-server's and Vite's allowedHosts")
-	export("PROXY_HOSTS", hosts)
+	export("PROXY_HOSTS", allowed_hosts(""))
 
 	if (!database_count) return
 	about("your own settings; Rails, Prisma and others read DATABASE_URL")
@@ -50,17 +49,18 @@ function export(name, value) {
 	print "export " name "='" value "'"
 }
 
-# allowed_hosts: every host by which a service may be asked for, by commas. A dot in front stands for any one name
-function allowed_hosts(    list, i, host, parent) {
+# allowed_hosts DOMAIN: every host by which services are asked for, by commas, but of those on DOMAIN or right below it only
+# .DOMAIN; "" for all. A dot in front stands for any one name
+function allowed_hosts(domain,    list, i, count, names) {
 	# By this name containers ask a service directly.
 	list = "host-alias"
 	if (conf["web_port"] == "none") return list
-	list = "." conf["domain"] "," list
-	for (i = 1; i <= host_count; i++) {
-		host = hosts[i]
-		sub(/^\*/, "", host)
-		parent = substr(host, index(host, "."))
-		if (host != conf["domain"] && parent != "." conf["domain"]) list = list "," host
+	if (domain != "") list = "." domain "," list
+	count = all_hosts(names)
+	for (i = 1; i <= count; i++) {
+		if (names[i] == domain || substr(names[i], index(names[i], ".") + 1) == domain) continue
+		sub(/^\*/, "", names[i])
+		list = list "," names[i]
 	}
 	return list
 }

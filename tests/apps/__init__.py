@@ -1,0 +1,82 @@
+"""The smallest applications of common frameworks, each started as its documentation says.
+
+    apps = Apps(folder, env)
+    with apps.start("vite", 4301, {"HOST_ALIAS_IP": "10.254.254.254"}):
+        ...
+
+`env` of the application is what `make -s dev-env` gave, see `environment`.
+"""
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# How each is started: README.md of a generated repo says the same.
+COMMANDS = {
+    "vite": 'npx vite --host "$HOST_ALIAS_IP" --port {port} --strictPort',
+    "webpack": 'npx webpack serve --host "$HOST_ALIAS_IP" --port {port}',
+    "next": 'npx next dev -H "$HOST_ALIAS_IP" -p {port}',
+    "django": 'python3 manage.py runserver "$HOST_ALIAS_IP:{port}"',
+    "flask": "flask run -p {port}",
+    "uvicorn": "uvicorn app:app --port {port}",
+    "gunicorn": 'gunicorn -b "$HOST_ALIAS_IP:{port}" app:app',
+    "rails": "bin/rails server -p {port}",
+}
+
+
+def environment(text: str) -> dict[str, str]:
+    """Return what the output of `make -s dev-env` exports."""
+    words = shlex.split(text, comments=True)
+    return dict(re.fullmatch(r"(\w+)=(.*)", word).groups() for word in words if word != "export")
+
+
+class Apps:
+    """Copies of the applications in `folder`; nothing is written to this repo. What Node needs is installed at first use."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        """Copy them; `env` is what every process gets."""
+        self.folder = Path(shutil.copytree(HERE, folder / "apps", ignore=shutil.ignore_patterns("__*__*")))
+        # The Python ones run by the tests' own Python.
+        self.env = env | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "NEXT_TELEMETRY_DISABLED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+    def install(self) -> None:
+        """Install the packages for Node, once."""
+        if not (self.folder / "node_modules").exists():
+            subprocess.run(
+                ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+                cwd=self.folder,
+                env=self.env,
+                check=True,
+                timeout=280,
+            )
+
+    @contextlib.contextmanager
+    def start(self, name: str, port: int, env: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run the application `name`; it may take a while until it listens. What it says is shown when the test fails."""
+        command = " ".join([COMMANDS[name].format(port=port), *map(shlex.quote, arguments)])
+        if command.startswith("npx "):
+            self.install()
+        process = subprocess.Popen(
+            ["sh", "-c", f"exec {command}"], cwd=self.folder / name, env=self.env | env, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            # Its children, too.
+            for ending in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, ending)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(5)

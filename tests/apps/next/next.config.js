@@ -1,0 +1,1 @@
+module.exports = { allowedDevOrigins: process.env.PROXY_HOSTS?.split(",") };

@@ -1,0 +1,89 @@
+"""What `make dev-env` prints is what real frameworks need: with it the proxy reaches them and they accept its names."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from apps import COMMANDS, Apps, environment
+from conftest import Render, Run
+from machine import curl, retry
+from stack import Stack, running_stack
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+PORTS = {"LOCALDEV_HTTP_PORT": "8187", "LOCALDEV_HTTPS_PORT": "8550"}
+APP_PORTS = {name: port for port, name in enumerate(COMMANDS, 4301)}
+# Next.js answers every name, but gives what makes a page work, its scripts and its WebSocket, only to those that it knows.
+REFUSAL = {"vite": 403, "webpack": 403, "next": 403, "django": 400, "rails": 403}
+# By which variables names are accepted; all others say where to listen.
+NAMES = ("RAILS_DEVELOPMENT_HOSTS", "__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS", "PROXY_HOSTS")
+each = pytest.mark.parametrize("name", COMMANDS)
+
+
+@pytest.fixture(scope="module")
+def stack(rendered: Render, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A running stack in which every application has a name below .localhost and one below another domain."""
+
+    def prepare(stack: Stack) -> None:
+        stack.write_routes("".join(f"{name} {port} {name}. {name}.shop.test\n" for name, port in APP_PORTS.items()))
+
+    folder = tmp_path_factory.mktemp("stack")
+    with running_stack(rendered, run, folder, PORTS, prepare, project_slug="frameworks-test") as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def env(stack: Stack) -> dict[str, str]:
+    """The environment for native services."""
+    done = stack.make("-s", "dev-env")
+    assert done.returncode == 0, done.stderr
+    return environment(done.stdout)
+
+
+def fetch(stack: Stack, host: str, path: str = "/", *options: str) -> tuple[int, str]:
+    """Return status and body of `path` of `host`, which leads to the proxy."""
+    port = PORTS["LOCALDEV_HTTP_PORT"]
+    return curl(stack.url(host, path), "--resolve", f"*:{port}:127.0.0.1", *options)
+
+
+def is_up(stack: Stack, name: str, host: str) -> None:
+    """Raise unless the application `name` shows its page as `host`."""
+    status, body = fetch(stack, host)
+    assert status == 200, body
+    assert name in body
+
+
+def is_accepted(stack: Stack, name: str, host: str) -> None:
+    """Raise unless the page that `name` shows as `host` works."""
+    is_up(stack, name, host)
+    if name == "next":
+        assert fetch(stack, host, "/_next/none", "-H", f"Origin: {stack.url(host, '')}")[0] == 404
+
+
+@each
+def test_with_the_environment_a_framework_answers_by_every_name(
+    stack: Stack, apps: Apps, env: dict[str, str], name: str
+) -> None:
+    with apps.start(name, APP_PORTS[name], env):
+        retry(lambda: is_up(stack, name, f"{name}."), 90)
+        is_accepted(stack, name, f"{name}.")
+        is_accepted(stack, name, f"{name}.shop.test")
+
+
+@each
+def test_without_the_address_it_is_not_reached(stack: Stack, apps: Apps, env: dict[str, str], name: str) -> None:
+    names = {key: env[key] for key in NAMES}
+    with apps.start(name, APP_PORTS[name], names | {"HOST_ALIAS_IP": "localhost"}):
+        port = APP_PORTS[name]
+        retry(lambda: curl(f"http://localhost:{port}/"), 90)
+        assert fetch(stack, f"{name}.")[0] == 502
+
+
+@pytest.mark.parametrize("name", REFUSAL)
+def test_without_the_names_it_refuses_another_domain(stack: Stack, apps: Apps, env: dict[str, str], name: str) -> None:
+    with apps.start(name, APP_PORTS[name], {key: value for key, value in env.items() if key not in NAMES}):
+        retry(lambda: is_up(stack, name, f"{name}."), 90)
+        host = f"{name}.shop.test"
+        with pytest.raises(AssertionError):
+            is_accepted(stack, name, host)
+        path = "/_next/none" if name == "next" else "/"
+        assert fetch(stack, host, path, "-H", f"Origin: {stack.url(host, '')}")[0] == REFUSAL[name]
