@@ -1,5 +1,8 @@
-"""What `make dev-env` prints is what real frameworks need: with it the proxy reaches them and they accept its names."""
+"""What `make dev-env` prints is what real frameworks need: with it the proxy reaches them and they accept its names.
+Without it the doctor says so, and what it says to change is what they need."""
 
+import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -87,3 +90,55 @@ def test_without_the_names_it_refuses_another_domain(stack: Stack, apps: Apps, e
             is_accepted(stack, name, host)
         path = "/_next/none" if name == "next" else "/"
         assert fetch(stack, host, path, "-H", f"Origin: {stack.url(host, '')}")[0] == REFUSAL[name]
+
+
+# How people start each when they think of no proxy: all of these listen on a loopback address only.
+USUAL = {
+    "vite": "npx vite --port {port} --strictPort",
+    "webpack": "npx webpack serve --port {port} --host localhost",
+    "next": "npx next dev -H 127.0.0.1 -p {port}",
+    "django": "python3 manage.py runserver {port}",
+    "flask": "flask run -p {port}",
+    "uvicorn": "python3 -m uvicorn app:app --port {port}",
+    "gunicorn": "gunicorn -b 127.0.0.1:{port} app:app",
+    "rails": "bin/rails server -p {port}",
+}
+CALLED = {"vite": "Vite", "webpack": "webpack-dev-server", "next": "Next", "django": "Django", "flask": "Flask"}
+CALLED |= {"uvicorn": "uvicorn", "gunicorn": "gunicorn", "rails": "(Rails|Puma)"}
+
+
+def findings(stack: Stack, name: str) -> dict[str, dict[str, str]]:
+    """Return what the doctor finds of the service `name`, by id."""
+    done = stack.run("python3", "localdev/doctor", "--json", cwd=stack.repo, env=stack.ports, timeout=60)
+    return {found["id"]: found for found in json.loads(done.stdout)["findings"] if found["subject"] == name}
+
+
+@each
+def test_the_doctor_names_the_framework_and_the_change_that_it_names_works(
+    stack: Stack, apps: Apps, env: dict[str, str], name: str
+) -> None:
+    port = APP_PORTS[name]
+    names = {key: env[key] for key in NAMES}
+    with apps.run(name, USUAL[name].format(port=port), names):
+        retry(lambda: curl(f"http://localhost:{port}/"), 90)
+        (found,) = (one for one in findings(stack, name).values() if one["level"] == "fail")
+    assert found["id"] in ("service.loopback", "service.loopback6")
+    assert re.match(rf"{CALLED[name]} \(\S+, pid \d+\) listens on (127\.0\.0\.1|\[::1\]):{port}\b", found["text"])
+    with apps.run(name, found["fix"], names):
+        retry(lambda: is_up(stack, name, f"{name}."), 90)
+        after = findings(stack, name)
+    assert after["service.alias"]["level"] == "ok"
+    assert not [one for one in after.values() if one["level"] == "fail"]
+
+
+@pytest.mark.parametrize("name", sorted(REFUSAL.keys() - {"next"}))
+def test_the_doctor_tells_a_refused_name_and_the_environment_clears_it(
+    stack: Stack, apps: Apps, env: dict[str, str], name: str
+) -> None:
+    with apps.start(name, APP_PORTS[name], {key: value for key, value in env.items() if key not in NAMES}):
+        found = retry(lambda: findings(stack, name)["route.host-refused"], 90)
+    assert f"{name}." in found["text"]
+    assert 'eval "$(make -s dev-env)"' in found["fix"]
+    with apps.start(name, APP_PORTS[name], env):
+        retry(lambda: is_up(stack, name, f"{name}."), 90)
+        assert "route.host-refused" not in findings(stack, name)

@@ -64,8 +64,16 @@ class Apps:
 
     @contextlib.contextmanager
     def start(self, name: str, port: int, env: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Run the application `name`; it may take a while until it listens. What it says is shown when the test fails."""
-        command = " ".join([COMMANDS[name].format(port=port), *map(shlex.quote, arguments)])
+        """Run the application `name` as its documentation says, on `port`."""
+        with self.run(name, " ".join([COMMANDS[name].format(port=port), *map(shlex.quote, arguments)]), env) as process:
+            yield process
+
+    @contextlib.contextmanager
+    def run(self, name: str, command: str, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+        """Run `command`, which starts the application `name`. It may take a while until it listens.
+
+        What it says is shown when the test fails.
+        """
         if command.startswith("npx "):
             self.install()
         process = subprocess.Popen(
