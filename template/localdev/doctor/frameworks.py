@@ -70,6 +70,7 @@ class Match:
 
 def find(commands: list[list[str]]) -> Match | None:
     """Return which framework one of `commands` is, the nearest to the socket first; None when none is known."""
+    bare = None
     for words in commands:
         words = without_module(words)
         if words and words[0].startswith("next-server"):
@@ -79,9 +80,14 @@ def find(commands: list[list[str]]) -> Match | None:
         for framework in FRAMEWORKS:
             for i, word in enumerate(words[:12]):
                 # After the first words come the program's own arguments.
-                if re.search(framework.program, word):
+                if not re.search(framework.program, word):
+                    continue
+                # It names its process `webpack` and no more; how it was started, npx above it may still say.
+                if words == ["webpack"]:
+                    bare = bare or Match(framework, ["webpack", "serve"])
+                else:
                     return Match(framework, [re.sub(r"\.m?js$", "", os.path.basename(word)), *words[i + 1 :]])
-    return None
+    return bare
 
 
 def without_module(words: list[str]) -> list[str]:
@@ -112,6 +118,8 @@ def fix(match: Match | None, program: str, ip: str, port: int, is_rails: bool = 
         words = with_option(words, framework.options, ip)
     if framework.name == "Rails":
         words = ["bin/rails", *(words[1:] if words[1:2] and not words[1].startswith("-") else ["server", *words[1:]])]
+    if match.words == ["webpack", "serve"]:
+        words += ["--port", str(port)]
     if framework.name == "Next" and words[1:3] == ["dev", "-H"] and "-p" not in words and "--port" not in words:
         words += ["-p", str(port)]
     return shlex.join([*framework.prefix.split(), *words])

@@ -1,6 +1,7 @@
 require "action_controller/railtie"
 
 class Application < Rails::Application
+  config.consider_all_requests_local = true # as in every new application's development.rb
   config.root = File.expand_path("..", __dir__)
   config.eager_load = false
   config.secret_key_base = "test"
