@@ -20,8 +20,8 @@ ALWAYS = USERS | {
     ".copier-answers.localdev.yml",
     *(f"localdev/{name}" for name in ("README.md", "compose.yaml", "host-alias", "localdev.mk", "routes.awk")),
     *(f"localdev/host-alias.{kind}" for kind in ("conf", "plist", "service")),
-    *(f"localdev/sh/{name}.sh" for name in ("common", "darwin", "linux", "ports", "stack")),
-    *("localdev/sh/env.awk", "localdev/sh/ports.awk"),
+    *(f"localdev/sh/{name}.sh" for name in ("common", "darwin", "hosts", "linux", "ports", "stack")),
+    *("localdev/sh/env.awk", "localdev/sh/hosts.awk", "localdev/sh/ports.awk"),
     "localdev/.gitignore",
     *(
         f"localdev/doctor/{name}.py"
@@ -219,7 +219,7 @@ def test_variables_move_ports_and_host(rendered: Render, run: Run) -> None:
 def test_shell_scripts_are_clean_and_formatting_changes_nothing(rendered: Render, run: Run, proxy: str) -> None:
     here = rendered(web_proxy=proxy)
     found = scripts(here)
-    assert len(found) == 8
+    assert len(found) == 9
     for extra in ((), ("-x",)):
         done = run(TOOLS / "shellcheck", "--norc", *extra, *found, cwd=here)
         assert done.returncode == 0, done.stdout

@@ -3,163 +3,35 @@
 Each test of the first half has a box: a network and mount namespace in which this machine's lo, units and sudo are not seen.
 """
 
-import json
-import os
 import re
 import shlex
 import shutil
-import stat
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import pexpect
 import pytest
 
+from box import SUDO_ASKS, SYSTEMCTL, UNITS, Box, Result, finish, need_box, on_terminal
 from conftest import Render, Run
 from machine import retry
-from needs import need, need_command, need_engine, need_root
+from needs import need, need_command, need_engine
 
 IP = "10.254.254.254"
 LABEL = f"local.host-alias.{IP}"
-UNITS = Path("/etc/systemd/system")
 UNIT = f"{UNITS}/{LABEL}.service"
 OTHER_UNIT = "[Service]\nType=oneshot\nExecStart=/sbin/ip addr add {ip}/32 dev lo\n"
 linux_only = pytest.mark.skipif(
     sys.platform != "linux", reason="Linux's ip and systemd are missing; get them with: Linux"
 )
 pytestmark = linux_only
-Result = tuple[int, str, str]
-
-# Stands in for systemctl where a test is not about systemd: writes its words down, makes and removes the link.
-SYSTEMCTL = """#!/bin/sh
-printf '%s\\n' "$*" >>/mnt/systemctl.calls
-link=/etc/systemd/system/multi-user.target.wants/$2
-case $1 in
-enable) /bin/mkdir -p "${link%/*}" && /bin/ln -sf "/etc/systemd/system/$2" "$link" ;;
-disable) /bin/rm -f "/etc/systemd/system/multi-user.target.wants/$3" ;;
-esac
-"""
-# Becomes root by a setuid copy of setpriv, and counts.
-SUDO = """#!/bin/sh
-printf '%s\\n' "$*" >>/mnt/sudo.calls
-[ "$1" != -n ] || shift
-exec /mnt/become --reuid 0 --regid 0 --clear-groups -- "$@"
-"""
-# Asks on the terminal and never lets anybody in.
-SUDO_ASKS = """#!/bin/sh
-printf '%s\\n' "$*" >>/mnt/sudo.calls
-if [ "$1" = -n ]; then echo 'sudo: a password is required' >&2; exit 1; fi
-printf 'Password: ' >/dev/tty
-read -r answer </dev/tty
-echo 'sudo: 1 incorrect password attempt' >&2
-exit 1
-"""
-
-
-class Box:
-    """A network and mount namespace: lo is fresh, /run, /mnt and the units are empty, commands can be replaced."""
-
-    def __init__(self, repo: Path, folder: Path, env: dict[str, str]) -> None:
-        self.env = env
-        self.commands = folder / "commands"
-        self.commands.mkdir()
-        self.repo = Path("/mnt") / repo.name
-        self.source = repo
-        self.script = self.repo / "localdev" / "host-alias"
-        # A whiteout: there is no sudo unless a test brings one.
-        os.mknod(self.commands / "sudo", stat.S_IFCHR, 0)
-        # cat ends with the test: its standard input closes, and the namespaces go with it.
-        self.holder = subprocess.Popen(
-            ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-euc", "echo ready; exec cat"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.holder.stdout
-        assert self.holder.stdout.readline() == "ready\n"
-        self.root(
-            "ip link set lo up; mount -t tmpfs none /run; mount -t tmpfs none /mnt; chmod 755 /mnt;"
-            f"mount -t tmpfs none {UNITS}; mkdir {shlex.quote(str(self.repo))};"
-            f"mount --bind {shlex.quote(str(repo))} {shlex.quote(str(self.repo))};"
-            f"touch /mnt/sudo.calls /mnt/systemctl.calls; chmod 666 /mnt/*.calls"
-        )
-
-    def close(self) -> None:
-        self.holder.communicate(timeout=20)
-
-    def enter(self, *command: str | Path, user: bool = False) -> list[str]:
-        """Return the command line that runs `command` in the box, as root or as a user without any right."""
-        drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if user else []
-        pid = str(self.holder.pid)
-        return ["nsenter", "-t", pid, "--net", "--mount", *drop, *(str(word) for word in command)]
-
-    def run(
-        self, *command: str | Path, user: bool = False, env: dict[str, str] | None = None, cwd: str | Path = "/"
-    ) -> Result:
-        done = subprocess.run(
-            self.enter("env", "-C", cwd, *command, user=user),
-            env=self.env | (env or {}),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            start_new_session=True,
-            timeout=60,
-            check=False,
-        )
-        return done.returncode, done.stdout, done.stderr
-
-    def root(self, line: str) -> str:
-        """Run a line of shell as root in the box; it must work."""
-        code, out, err = self.run("sh", "-euc", line)
-        assert code == 0, f"{line}: {out}{err}"
-        return out
-
-    def __call__(self, *words: str, user: bool = False, env: dict[str, str] | None = None) -> Result:
-        return self.run(self.script, *words, user=user, env=env)
-
-    def addresses(self, interface: str = "lo") -> list[tuple[str, int, str]]:
-        """Return address, prefix length and scope of each IPv4 address but 127.0.0.1."""
-        links = json.loads(self.root(f"ip -4 -json address show dev {interface}"))
-        found = [(a["local"], a["prefixlen"], a["scope"]) for link in links for a in link.get("addr_info", [])]
-        return [address for address in found if address[0] != "127.0.0.1"]
-
-    def replace(self, **commands: str) -> None:
-        """Put scripts in the place of commands of /usr/bin, in this box only."""
-        for name, text in commands.items():
-            (self.commands / name).unlink(missing_ok=True)
-            (self.commands / name).write_text(text)
-            (self.commands / name).chmod(0o755)
-
-    def mount_commands(self) -> None:
-        self.root(f"mount -t overlay overlay -o lowerdir={self.commands}:/usr/bin /usr/bin")
-
-    def fake_systemd(self, systemctl: str = SYSTEMCTL) -> None:
-        self.replace(systemctl=systemctl)
-        self.mount_commands()
-        self.root("mkdir -p /run/systemd/system")
-
-    def fake_sudo(self, sudo: str = SUDO) -> None:
-        self.replace(sudo=sudo)
-        self.mount_commands()
-        self.root("cp /usr/bin/setpriv /mnt/become; chmod 4755 /mnt/become")
-
-    def calls(self, command: str) -> list[str]:
-        return self.root(f"cat /mnt/{command}.calls").splitlines()
-
-    def units(self) -> list[str]:
-        return self.root(f"cd {UNITS}; find . -mindepth 1 ! -type d").split()
 
 
 @pytest.fixture
 def box(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> Iterator[Box]:
-    need_root()
-    for command in ("unshare", "nsenter", "setpriv"):
-        need_command(command, "util-linux")
-    need_command("ip", "iproute2")
-    need(UNITS.is_dir(), str(UNITS), "apt-get install systemd")
+    need_box()
     # The user of the box must reach the path only through /mnt.
     made = Box(repo(), tmp_path, clean_env)
     yield made
@@ -433,19 +305,6 @@ def test_without_a_terminal_sudo_is_not_allowed_to_ask(box: Box) -> None:
     assert err.endswith("Run the commands above in a terminal\n")
     assert box.calls("sudo") == ["-n /bin/sh -eu"]
     assert box.addresses() == []
-
-
-def on_terminal(box: Box, *words: str, **env: str) -> "pexpect.spawn[str]":
-    line = box.enter(box.script, *words, user=True)
-    return pexpect.spawn(
-        line[0], line[1:], env=box.env | {"TERM": "xterm"} | env, encoding="utf-8", timeout=20, dimensions=(50, 200)
-    )
-
-
-def finish(child: "pexpect.spawn[str]") -> tuple[int, str]:
-    child.expect(pexpect.EOF)
-    child.close()
-    return child.exitstatus, (child.before or "").replace("\r\n", "\n")
 
 
 def test_in_ci_nobody_is_asked_even_on_a_terminal(box: Box) -> None:

@@ -143,7 +143,7 @@ def test_a_life_on_macos_is_the_same_when_the_shell_is_called(
 @pytest.mark.parametrize(
     "script",
     [
-        *("host-alias", "sh/common.sh", "sh/darwin.sh", "sh/linux.sh", "sh/ports.sh", "sh/stack.sh"),
+        *("host-alias", "sh/common.sh", "sh/darwin.sh", "sh/hosts.sh", "sh/linux.sh", "sh/ports.sh", "sh/stack.sh"),
         *("proxy/entrypoint.sh", "proxy/nginx/server.sh", "proxy/caddy/server.sh"),
     ],
 )
@@ -183,6 +183,7 @@ def test_a_usage_error_is_one_line_under_every_shell(shell: str, rendered: Rende
     repo = rendered()
     for script, line in (
         ("sh/stack.sh", "localdev: say up, status, doctor, reload, tls, urls or env\n"),
+        ("sh/hosts.sh", "localdev: say add or remove\n"),
         ("host-alias", "host-alias: say what to do: check, up, plan, down or status; see --help\n"),
     ):
         done = run(*called(shell), repo / "localdev" / script, cwd=repo)

@@ -7,8 +7,8 @@ COPIER ?= $(if $(shell command -v copier 2>/dev/null),copier,uvx copier)
 # An include must not change what a bare `make` does: the default goal is put back at the end.
 LOCALDEV_GOAL := $(.DEFAULT_GOAL)
 
-.PHONY: dev-help dev-up dev-down dev-status dev-doctor dev-urls dev-env dev-logs dev-reload dev-tls dev-alias dev-alias-down \
-	dev-update
+.PHONY: dev-help dev-up dev-down dev-status dev-doctor dev-urls dev-env dev-logs dev-reload dev-tls dev-hosts dev-hosts-down \
+	dev-alias dev-alias-down dev-update
 
 dev-help: ## list these targets
 	@awk -F ':.*## ' '/^dev-[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(LOCALDEV)/localdev.mk
@@ -39,6 +39,12 @@ dev-reload: ## use an edited localdev/routes; on an error the old routes stay
 
 dev-tls: ## serve HTTPS, too, with a certificate by mkcert; again when routes change
 	@sh $(LOCALDEV)/sh/stack.sh tls $(COMPOSE)
+
+dev-hosts: ## lead the hosts in localdev/routes to this machine, in /etc/hosts; asks first (ARGS=--yes: not)
+	@sh $(LOCALDEV)/sh/hosts.sh add $(ARGS)
+
+dev-hosts-down: ## take them out of /etc/hosts again
+	@sh $(LOCALDEV)/sh/hosts.sh remove $(ARGS)
 
 dev-alias: ## give this machine the alias IP; asks for root only when it is missing
 	@sh $(LOCALDEV)/host-alias up

@@ -1,5 +1,6 @@
 # shellcheck shell=sh disable=SC2034,SC2154 # host-alias and its parts share their variables
-# What host-alias does the same way on every system: messages, host-alias.conf, comparing daemons, one sudo.
+# What host-alias does the same way on every system: messages, host-alias.conf, comparing daemons, one sudo. hosts.sh shares
+# what is not about the address. Each of them sets program, its name in messages, and defines explain_failure.
 # Functions that run before every start of the containers start no process: they use the shell's own words only.
 
 newline='
@@ -7,22 +8,22 @@ newline='
 
 # step TEXT: tells the person at the terminal what happens
 step() {
-	printf 'host-alias: %s\n' "$1" >&2
+	printf '%s: %s\n' "$program" "$1" >&2
 }
 
 # die CODE TEXT: says in one line what was wrong and what to do, then exits with CODE
 die() {
 	if [ -t 2 ] && [ -z "${NO_COLOR:-}" ] && [ "${TERM:-dumb}" != dumb ]; then
-		printf '\033[31mhost-alias: %s\033[0m\n' "$2" >&2
+		printf '\033[31m%s: %s\033[0m\n' "$program" "$2" >&2
 	else
-		printf 'host-alias: %s\n' "$2" >&2
+		printf '%s: %s\n' "$program" "$2" >&2
 	fi
 	exit "$1"
 }
 
-# read_conf FILE: sets label and ip, or exits 2. FILE is data: it is never sourced, and its bytes are never printed
+# read_conf FILE: sets label, ip and domain (unchecked: '' for none), or exits 2. FILE is data: it is never sourced, and its bytes are never printed
 read_conf() {
-	conf=$1 label='' ip='' seen=' ' number=0
+	conf=$1 label='' ip='' domain='' seen=' ' number=0
 	[ -f "$conf" ] && [ -r "$conf" ] || die 2 "$conf is missing or unreadable. Restore it from git"
 	while IFS= read -r line || [ -n "$line" ]; do
 		number=$((number + 1))
@@ -45,6 +46,7 @@ read_conf() {
 			is_alias_address "$value" || bad_conf "ip must be an address for an alias, e.g. 10.254.254.254"
 			ip=$value
 			;;
+		domain) domain=$value ;;
 		esac
 	done <"$conf"
 	[ -n "$label" ] || bad_conf "the line label=... is missing"
@@ -235,41 +237,39 @@ print_plan() {
 	printf "/bin/sh -eu <<'AS_ROOT'\n%s\nAS_ROOT\n" "$1"
 }
 
-# root_script COMMANDS: prints COMMANDS so that a failure leaves no temporary file and exits 9, which sudo itself never does
+# root_script COMMANDS: prints COMMANDS so that a failure leaves no file $temporary and exits 9, which sudo itself never does
 root_script() {
 	cleanup=''
-	case $1 in *"$installed.new"*) cleanup="; /bin/rm -f $installed.new" ;; esac
+	case $1 in *"$temporary"*) cleanup="; /bin/rm -f $temporary" ;; esac
 	printf "trap 'code=\$?%s; [ \"\$code\" -eq 0 ] || exit 9' EXIT\n%s\n" "$cleanup" "$1"
 }
 
-# run_as_root SCRIPT: shows SCRIPT, then runs it as root with at most one password; exits 1 or 4 when it cannot
+# can_ask: is there a person at a terminal?
+can_ask() {
+	# Redirecting a special builtin would end a POSIX shell, so /dev/tty is tried in a subshell.
+	[ -z "${CI:-}" ] && (exec </dev/tty) 2>/dev/null
+}
+
+# run_as_root SCRIPT: runs SCRIPT, which was shown before, as root with at most one password; exits 1 or 4 when it cannot
 run_as_root() {
 	ask='' code=0
 	if [ "$(id -u)" -eq 0 ]; then
 		set -- "$1" ''
 	else
-		step "this needs root once; later runs ask for nothing. The commands:"
-		print_plan "$1" >&2
 		[ -x /usr/bin/sudo ] || die 4 "there is no sudo here. Run the commands above as root"
-		# Redirecting a special builtin would end a POSIX shell, so /dev/tty is tried in a subshell.
-		if [ -n "${CI:-}" ] || ! (exec </dev/tty) 2>/dev/null; then
-			ask=-n
-		fi
+		can_ask || ask=-n
 		set -- "$1" /usr/bin/sudo
 	fi
-	trap 'die 1 "interrupted. See where things are: make dev-status"' INT
+	trap 'explain_failure interrupted' INT
 	$2 ${ask:+"$ask"} /bin/sh -eu <<AS_ROOT || code=$?
 $1
 AS_ROOT
 	trap - INT
 	case $code$ask in
 	0*) ;;
-	9*)
-		look
-		die 1 "a command failed (its message is above). Now: $ip is $address, its daemon is $(describe_daemon)"
-		;;
+	9*) explain_failure command ;;
 	*-n) die 4 "sudo needs a password and cannot ask for it here. Run the commands above in a terminal" ;;
-	*) die 1 "sudo did not run the commands above; nothing was changed. Try again: make dev-alias" ;;
+	*) explain_failure sudo ;;
 	esac
 }
 

@@ -1,0 +1,603 @@
+"""hosts.sh, behind dev-hosts: this project's block in /etc/hosts. This machine's own /etc/hosts is never seen.
+
+On Linux in a box whose /etc is a folder of the test's, on macOS in a pretend Mac.
+"""
+
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+
+from box import SUDO_ASKS, Box, an_etc, finish, need_box, on_terminal
+from conftest import Render, Run
+from fakemac import FakeMac
+from needs import need_mac
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are missing; get them with: Linux")
+DOMAIN = "shop.test"
+ANSWERS = {"web_domain": DOMAIN, "native_services": "web:3000 api:4000"}
+NAMES = "shop.test web.shop.test api.shop.test"
+USUAL = b"127.0.0.1\tlocalhost\n::1\tlocalhost\n"
+OTHER = b"# >>> localdev other.test\n127.0.0.1 other.test\n# <<< localdev other.test\n"
+QUESTION = r"Run them\? \[y/N\] "
+
+
+def block(names: str = NAMES, domain: str = DOMAIN) -> bytes:
+    """Return the block of a project."""
+    return f"# >>> localdev {domain}\n127.0.0.1 {names}\n# <<< localdev {domain}\n".encode()
+
+
+BEGIN, ENTRY, END = block().splitlines(keepends=True)
+
+NASTY = {
+    "usual": USUAL,
+    "empty": b"",
+    "an empty line": b"\n",
+    "no newline at the end": b"127.0.0.1 localhost\n10.0.0.1 a",
+    "one line without a newline": b"127.0.0.1 localhost",
+    "CRLF": b"127.0.0.1 localhost\r\n10.0.0.1 a\r\n",
+    "CRLF, no newline at the end": b"127.0.0.1 localhost\r\n10.0.0.1 a\r",
+    "CR alone": b"127.0.0.1 localhost\r10.0.0.1 a\r",
+    "trailing blanks": b"127.0.0.1 localhost \t\n \n\t\n10.0.0.1 a  \n\n\n\n",
+    "leading blanks": b"\n\n  127.0.0.1 localhost\n",
+    "another project's block": USUAL + OTHER,
+    "another project's block, broken": USUAL + OTHER.replace(b"<<<", b"<<"),
+    "marks that look alike": b"# >>> localdev shop.test.example\n # <<< localdev shop.test\n## >>> localdev shop.test\n"
+    b"# >>> localdev shop-test\n# <<< localdev shopXtest\n# >>> localdev\n",
+    "shell's words": b"# `touch /mnt/canary` $(touch /mnt/canary) \\ \\n %s ' \"\nEND_OF_BLOCK\nAS_ROOT\ntouch /mnt/canary\n",
+    "no UTF-8": b"\xef\xbb\xbf127.0.0.1 localhost \xff\xfe \xc3\x28\n# \xe9t\xe9\n",
+    "NUL": b"127.0.0.1 localhost\n# \0 a\0\n10.0.0.1 a\n\0",
+    "a long line": b"#" + b"x" * 70000 + b"\n10.0.0.1 a\n",
+    "many lines": b"".join(b"0.0.0.0 ad%d.example\n" % number for number in range(20000)),
+}
+
+# The text, the line that is named, and what is wrong with it.
+BROKEN = {
+    "no end": (USUAL + BEGIN + ENTRY, 3, "below it"),
+    "no end before more lines": (USUAL + BEGIN + ENTRY + b"10.0.0.1 mine\n", 3, "below it"),
+    "no end before another project": (BEGIN + ENTRY + OTHER, 1, "below it, before the next project's mark"),
+    "another project inside": (BEGIN + OTHER + END, 1, "below it, before the next project's mark"),
+    "no begin": (USUAL + ENTRY + END, 4, "above it"),
+    "reversed": (END + ENTRY + BEGIN, 1, "above it"),
+    "two begins": (BEGIN + BEGIN + ENTRY + END, 1, "below it"),
+    "two ends": (BEGIN + ENTRY + END + END, 4, "above it"),
+    "twice": (block() + USUAL + block(), 6, "is here a second time"),
+    "twice, CRLF": ((block() + block()).replace(b"\n", b"\r\n"), 4, "is here a second time"),
+    "begin in the last line, without a newline": (USUAL + BEGIN.rstrip(b"\n"), 3, "below it"),
+}
+
+
+def with_block(text: bytes, added: bytes | None = None) -> bytes:
+    """Return `text` with the block where it belongs: after the last whole line."""
+    whole = text.rfind(b"\n") + 1
+    return text[:whole] + (block() if added is None else added) + text[whole:]
+
+
+# --- Linux ------------------------------------------------------------------------------------------------------------
+
+
+class HostsBox(Box):
+    """A box whose /etc/hosts the test reads and writes, and whose script is hosts.sh."""
+
+    def __init__(self, repo: Path, folder: Path, env: dict[str, str]) -> None:
+        super().__init__(repo, folder, env)
+        self.script = self.repo / "localdev/sh/hosts.sh"
+        (repo / "localdev/sh/hosts.sh").chmod(0o755)  # in a repo, make says sh
+        self.hosts = an_etc(folder / "etc", USUAL)
+        self.root(f"mount --bind {self.hosts.parent} /etc")
+
+    def text(self) -> bytes:
+        """Return the hosts file, which must be root's, with nothing left beside it."""
+        about = self.hosts.lstat()
+        assert stat.S_ISREG(about.st_mode)
+        assert (about.st_mode & 0o7777, about.st_uid, about.st_gid) == (0o644, 0, 0)
+        assert [path.name for path in self.hosts.parent.glob("hosts*")] == ["hosts"]
+        return self.hosts.read_bytes()
+
+    def add_route(self, line: str) -> None:
+        """Add a line to routes."""
+        with (self.source / "localdev/routes").open("a") as routes:
+            routes.write(f"{line}\n")
+
+    def set_domain(self, domain: str) -> None:
+        """Change the domain in the configuration, as another project's would be."""
+        conf = self.source / "localdev/host-alias.conf"
+        lines = [f"domain={domain}" if line.startswith("domain=") else line for line in conf.read_text().splitlines()]
+        conf.write_text("\n".join(lines) + "\n")
+
+    def plan(self, verb: str = "add") -> str:
+        """Return the commands that are printed where nobody can be asked."""
+        code, out, err = self(verb)
+        assert (code, out) == (4, "")
+        return err[err.index("/bin/sh -eu") : err.index("AS_ROOT\nlocaldev: ") + len("AS_ROOT\n")]
+
+
+@pytest.fixture
+def box(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> Iterator[HostsBox]:
+    need_box()
+    made = HostsBox(repo(**ANSWERS), tmp_path, clean_env)
+    yield made
+    made.close()
+
+
+@linux_only
+@pytest.mark.parametrize("name", NASTY)
+def test_whatever_is_in_the_file_stays_byte_for_byte(box: HostsBox, name: str) -> None:
+    original = NASTY[name]
+    box.hosts.write_bytes(original)
+    assert box("remove", "--yes") == (0, "", "")
+    code, out, err = box("add", "--yes")
+    assert (code, out) == (0, "")
+    assert err.endswith(f"localdev: the hosts are in /etc/hosts: {NAMES}\n")
+    assert box.text() == with_block(original)
+    assert box("add") == (0, "", ""), "nothing to do, so nobody is asked"
+    box.add_route("admin 5000 admin.example.test")
+    assert box("add", "-y")[0] == 0
+    assert box.text() == with_block(original, block(f"{NAMES} admin.example.test"))
+    code, out, err = box("remove", "--yes")
+    assert (code, out) == (0, "")
+    assert err.endswith("localdev: the hosts of shop.test are out of /etc/hosts.\n")
+    assert box.text() == original
+    assert box("remove") == (0, "", "")
+    assert "canary" not in box.root("ls /mnt")
+
+
+@linux_only
+@pytest.mark.parametrize("after", [b"10.9.9.9 later\n", b"10.9.9.9 later", b"\r\n \n", OTHER])
+def test_a_block_is_replaced_where_it_is(box: HostsBox, after: bytes) -> None:
+    box.hosts.write_bytes(USUAL + block("old.test") + after)
+    assert box("add", "--yes")[0] == 0
+    assert box.text() == USUAL + block() + after
+    assert box("remove", "--yes")[0] == 0
+    assert box.text() == USUAL + after
+
+
+@linux_only
+@pytest.mark.parametrize(
+    "changed",
+    [
+        block().replace(b"\n", b"\r\n"),
+        block().replace(b"test\n", b"test \t\n"),
+        block().replace(ENTRY, b""),
+        block().replace(ENTRY, ENTRY + b"\n# mine\n"),
+    ],
+)
+def test_a_block_that_an_editor_changed_is_still_ours(box: HostsBox, changed: bytes) -> None:
+    box.hosts.write_bytes(changed + USUAL)
+    assert box("add", "--yes")[0] == 0
+    assert box.text() == block() + USUAL
+    box.hosts.write_bytes(USUAL + changed.rstrip(b"\n"))
+    assert box("remove", "--yes")[0] == 0
+    assert box.text() == USUAL
+
+
+@linux_only
+@pytest.mark.parametrize("verb", ["add", "remove"])
+@pytest.mark.parametrize("name", BROKEN)
+def test_marks_that_do_not_belong_together_are_refused_with_their_line(box: HostsBox, name: str, verb: str) -> None:
+    text, number, problem = BROKEN[name]
+    box.hosts.write_bytes(text)
+    code, out, err = box(verb, "--yes")
+    assert (code, out) == (1, "")
+    assert err.startswith(f'localdev: /etc/hosts:{number}: "# ')
+    assert err.endswith(f"{problem}. Put it right, then try again; nothing was changed\n")
+    assert err.count("\n") == 1
+    assert box.text() == text
+
+
+@linux_only
+def test_projects_keep_out_of_each_others_blocks(box: HostsBox) -> None:
+    assert box("add", "--yes")[0] == 0
+    for domain in ("my-shop.test", "shop.test.example", "shop.tes"):
+        box.set_domain(domain)
+        assert box("add", "--yes")[0] == 0
+    assert box.text().count(b"# >>> localdev ") == 4
+    for domain in (DOMAIN, "shop.tes", "my-shop.test"):
+        box.set_domain(domain)
+        before = box.text()
+        assert box("remove", "--yes")[0] == 0
+        names = f"{domain} web.{domain} api.{domain}"
+        assert box.text() == before.replace(block(names, domain), b"")
+    domain = "shop.test.example"
+    assert box.text() == USUAL + block(f"{domain} web.{domain} api.{domain}", domain)
+
+
+@linux_only
+def test_wildcards_are_left_out_and_named_in_one_line(box: HostsBox) -> None:
+    (box.source / "localdev/routes").write_text("web 3000 / *.tenant. *.example.test admin.example.test/x\n")
+    err = box("add", "--yes")[2]
+    line = "localdev: /etc/hosts knows no wildcards, so these are left out: *.tenant.shop.test *.example.test\n"
+    assert err.startswith(line)
+    assert box.text() == USUAL + block("shop.test admin.example.test")
+    assert box("add") == (0, "", "")
+
+
+@linux_only
+def test_a_link_is_refused_with_what_to_add_where(box: HostsBox) -> None:
+    target = box.hosts.rename(box.hosts.with_name("store"))
+    box.hosts.symlink_to("store")
+    code, out, err = box("add", "--yes")
+    assert (code, out) == (1, "")
+    assert err == (
+        "localdev: /etc/hosts is a link to what something else writes (NixOS: networking.extraHosts). "
+        f"There, add the line: 127.0.0.1 {NAMES}\n"
+    )
+    assert box.hosts.is_symlink() and target.read_bytes() == USUAL
+    target.write_bytes(USUAL + block())
+    assert box("add") == (0, "", "")
+    assert box("remove", "--yes")[0] == 1
+    assert box.hosts.is_symlink() and target.read_bytes() == USUAL + block()
+
+
+@linux_only
+def test_a_missing_file_is_refused_with_what_to_add(box: HostsBox) -> None:
+    box.hosts.unlink()
+    code, out, err = box("add", "--yes")
+    assert (code, out) == (1, "")
+    assert err == (
+        "localdev: /etc/hosts is missing or unreadable. Make it, with your system's own lines and this one: "
+        f"127.0.0.1 {NAMES}\n"
+    )
+    assert box("remove") == (0, "", "")
+    assert not box.hosts.exists()
+
+
+@linux_only
+def test_a_mount_is_refused_with_what_to_add(box: HostsBox) -> None:
+    box.root("mount --bind /etc/hosts /etc/hosts")
+    code, out, err = box("add", "--yes")
+    assert (code, out) == (1, "")
+    assert err == (
+        "localdev: /etc/hosts is a mount of its own (as in a container) and cannot be replaced. "
+        f"In it, add the line: 127.0.0.1 {NAMES}\n"
+    )
+    assert box.text() == USUAL
+
+
+FAILING = {
+    "a rename": ("mv", "Device or resource busy"),
+    "a mode": ("chmod", "Operation not permitted"),
+    "a full disk": ("tail", "No space left on device"),
+}
+
+
+@linux_only
+@pytest.mark.parametrize("name", FAILING)
+def test_a_failing_command_leaves_the_file_as_it_was(box: HostsBox, name: str) -> None:
+    command, message = FAILING[name]
+    box.replace(**{command: f"#!/bin/sh\necho '{command}: {message}' >&2\nexit 1\n"})
+    box.mount_commands()
+    code, out, err = box("add", "--yes")
+    assert (code, out) == (1, "")
+    assert f"{command}: {message}\n" in err
+    assert err.endswith(
+        "localdev: a command failed (its message is above); /etc/hosts is as it was. Try again: make dev-hosts\n"
+    )
+    assert box.text() == USUAL
+
+
+@linux_only
+def test_an_etc_that_cannot_be_written_fails_with_the_reason(box: HostsBox) -> None:
+    box.root("mount -o remount,bind,ro /etc")
+    code, _, err = box("add", "--yes")
+    assert code == 1
+    assert "Read-only file system" in err
+    assert box.text() == USUAL
+
+
+@linux_only
+def test_what_a_killed_run_left_is_no_obstacle(box: HostsBox) -> None:
+    box.hosts.with_name("hosts.shop.test.new").write_text("half")
+    assert box("add", "--yes")[0] == 0
+    assert box.text() == USUAL + block()
+
+
+# --- who is asked, and who becomes root -------------------------------------------------------------------------------
+
+
+@linux_only
+@pytest.mark.parametrize("user", [False, True], ids=["root", "user"])
+def test_where_nobody_can_be_asked_the_commands_are_printed(box: HostsBox, user: bool) -> None:
+    box.fake_sudo()
+    code, out, err = box("add", user=user)
+    assert (code, out) == (4, "")
+    lines = err.splitlines()
+    assert lines[0] == "localdev: /etc/hosts needs root to change. The commands:"
+    assert lines[1] == f"{'sudo ' if user else ''}/bin/sh -eu <<'AS_ROOT'"
+    assert f"\n{block().decode()}" in err
+    assert lines[-1] == (
+        "localdev: cannot ask here. Run the commands above in a terminal, or: make dev-hosts ARGS=--yes"
+    )
+    assert (box.calls("sudo"), box.text()) == ([], USUAL)
+
+
+@linux_only
+def test_in_ci_nobody_is_asked_even_on_a_terminal(box: HostsBox) -> None:
+    box.fake_sudo()
+    code, text = finish(on_terminal(box, "add", CI="1"))
+    assert code == 4
+    assert "[y/N]" not in text
+    assert (box.calls("sudo"), box.text()) == ([], USUAL)
+
+
+@linux_only
+@pytest.mark.parametrize("user", [False, True], ids=["root", "user"])
+@pytest.mark.parametrize("answer", ["y", "Y", "yes", "YES"])
+def test_a_yes_is_one_sudo(box: HostsBox, user: bool, answer: str) -> None:
+    box.fake_sudo()
+    child = on_terminal(box, "add", user=user)
+    child.expect(QUESTION)
+    shown = child.before.replace("\r\n", "\n")
+    assert block().decode() in shown
+    assert "/bin/mv -f /etc/hosts.shop.test.new /etc/hosts\n" in shown
+    assert box.text() == USUAL
+    child.sendline(answer)
+    code, text = finish(child)
+    assert code == 0, text
+    assert box.calls("sudo") == (["/bin/sh -eu"] if user else [])
+    assert box.text() == USUAL + block()
+    child = on_terminal(box, "remove", user=user)
+    child.expect(QUESTION)
+    assert "shop.test web.shop.test" not in child.before
+    child.sendline(answer)
+    assert finish(child)[0] == 0
+    assert box.text() == USUAL
+
+
+@linux_only
+@pytest.mark.parametrize("answer", ["", "n", "no", "x", "yy", "y n", "\x04"])
+def test_anything_else_is_a_no(box: HostsBox, answer: str) -> None:
+    box.fake_sudo()
+    child = on_terminal(box, "add", NO_COLOR="1")
+    child.expect(QUESTION)
+    child.send(answer if answer == "\x04" else f"{answer}\n")
+    code, text = finish(child)
+    assert code == 1
+    assert text.endswith("localdev: nothing was changed\n")
+    assert (box.calls("sudo"), box.text()) == ([], USUAL)
+
+
+@linux_only
+def test_yes_asks_nobody_and_shows_the_commands(box: HostsBox) -> None:
+    box.fake_sudo()
+    code, text = finish(on_terminal(box, "add", "--yes"))
+    assert code == 0
+    assert "[y/N]" not in text
+    assert block().decode() in text
+    assert box.text() == USUAL + block()
+    assert box("remove", "--yes", user=True, env={"CI": "1"})[0] == 0
+    assert box.text() == USUAL
+    assert box.calls("sudo") == ["/bin/sh -eu", "-n /bin/sh -eu"]
+
+
+@linux_only
+def test_no_sudo_and_a_sudo_that_refuses_change_nothing(box: HostsBox) -> None:
+    box.mount_commands()
+    code, _, err = box("add", "--yes", user=True)
+    assert code == 4
+    assert err.endswith("localdev: there is no sudo here. Run the commands above as root\n")
+    box.fake_sudo(SUDO_ASKS)
+    assert box("add", "--yes", user=True)[0] == 4
+    child = on_terminal(box, "add", "--yes", NO_COLOR="1")
+    child.expect("Password: ")
+    child.sendline("wrong")
+    code, text = finish(child)
+    assert code == 1
+    assert text.endswith(
+        "localdev: sudo did not run the commands above; nothing was changed. Try again: make dev-hosts\n"
+    )
+    assert box.text() == USUAL
+
+
+@linux_only
+def test_commands_that_ran_without_effect_are_no_success(box: HostsBox) -> None:
+    box.fake_sudo("#!/bin/sh\nexit 0\n")
+    code, _, err = box("add", "--yes", user=True)
+    assert code == 1
+    assert err.endswith("localdev: the commands ran, yet the hosts are not in /etc/hosts. Try again: make dev-hosts\n")
+
+
+# --- nothing happens in between ---------------------------------------------------------------------------------------
+
+
+@linux_only
+@pytest.mark.parametrize("user", [False, True], ids=["root", "user"])
+@pytest.mark.parametrize("command", ["head", "chmod", "mv"])
+def test_an_interrupted_run_leaves_the_file_whole_and_nothing_beside_it(
+    box: HostsBox, command: str, user: bool
+) -> None:
+    box.replace(**{command: "#!/bin/sh\necho STOPPED >/dev/tty\nexec sleep 60\n"})
+    box.fake_sudo()
+    child = on_terminal(box, "add", "--yes", user=user, NO_COLOR="1")
+    child.expect("STOPPED")
+    assert box.hosts.with_name("hosts.shop.test.new").exists()
+    child.sendintr()
+    code, text = finish(child)
+    assert code == 1
+    assert text.endswith(
+        "localdev: interrupted. /etc/hosts is whole: as it was, or done. To see which: make dev-hosts\n"
+    )
+    assert box.text() == USUAL
+
+
+@linux_only
+def test_an_interrupted_question_changes_nothing(box: HostsBox) -> None:
+    box.fake_sudo()
+    child = on_terminal(box, "add")
+    child.expect(QUESTION)
+    child.sendintr()
+    assert finish(child)[0] != 0
+    assert (box.calls("sudo"), box.text()) == ([], USUAL)
+
+
+@linux_only
+@pytest.mark.parametrize("changed", [USUAL + b"10.0.0.1 vpn\n", b"", USUAL + block("x.test"), b"::" + USUAL[2:]])
+def test_a_file_that_changes_after_it_was_shown_is_left_alone(box: HostsBox, changed: bytes) -> None:
+    box.fake_sudo()
+    child = on_terminal(box, "add", NO_COLOR="1")
+    child.expect(QUESTION)
+    box.hosts.write_bytes(changed)
+    child.sendline("y")
+    code, text = finish(child)
+    assert code == 1
+    assert "\n/etc/hosts has changed meanwhile\n" in text
+    assert box.text() == changed
+
+
+@linux_only
+def test_a_routes_file_that_changes_after_it_was_shown_does_not_reach_root(box: HostsBox) -> None:
+    box.fake_sudo()
+    child = on_terminal(box, "add", NO_COLOR="1")
+    child.expect(QUESTION)
+    box.add_route("evil 5000 evil.test")
+    child.sendline("y")
+    finish(child)
+    assert box.text() == USUAL + block()
+
+
+@linux_only
+@pytest.mark.parametrize("text", [USUAL, b"10.0.0.1 a", block("old.test") + USUAL])
+def test_the_printed_commands_pasted_into_a_shell_do_it_once(box: HostsBox, text: bytes) -> None:
+    box.hosts.write_bytes(text)
+    plan = box.plan()
+    assert box.run("sh", "-c", plan) == (0, "", "")
+    assert box("add") == (0, "", "")
+    done = box.text()
+    assert box.run("sh", "-c", plan) == (9, "", "/etc/hosts has changed meanwhile\n")
+    assert box.text() == done
+
+
+@linux_only
+def test_what_runs_as_root_has_absolute_paths_and_runs_on_macos(box: HostsBox) -> None:
+    for text in (USUAL, b"", block("old.test")):
+        box.hosts.write_bytes(text)
+        plan = box.plan()
+        commands = plan.replace(f"{block().decode()}", "").splitlines()
+        words = ("/bin/sh -eu", "trap ", "umask 022", "{", "}", "/usr/bin/", "/bin/", "END_OF_BLOCK", "AS_ROOT", "[ ")
+        assert [line for line in commands if not line.startswith(words)] == []
+        assert "head -n 0" not in plan
+
+
+# --- wrong words and files --------------------------------------------------------------------------------------------
+
+
+@linux_only
+@pytest.mark.parametrize("words", [[], ["--yes"], ["up"], ["add", "--force"], [""]], ids=repr)
+def test_wrong_words_are_one_line_and_exit_code_2(box: HostsBox, words: list[str]) -> None:
+    code, out, err = box(*words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("localdev: ")
+    assert box.text() == USUAL
+
+
+@linux_only
+@pytest.mark.parametrize("domain", ["", "a b", "x'y", "../x", "$(x)", "-x", "a..b", "SHOP.test", "a/b"])
+def test_a_domain_that_is_no_host_name_never_reaches_root(box: HostsBox, domain: str) -> None:
+    box.set_domain(domain)
+    for verb in ("add", "remove"):
+        code, out, err = box(verb, "--yes")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "domain=" in err
+    assert box.text() == USUAL
+
+
+@linux_only
+def test_errors_in_routes_change_nothing(box: HostsBox) -> None:
+    box.add_route("bad")
+    code, out, err = box("add", "--yes")
+    assert (code, out) == (1, "")
+    assert "localdev/routes:" in err and err.count("\n") == 1
+    assert box.text() == USUAL
+
+
+def test_without_a_proxy_no_name_leads_anywhere(rendered: Render, run: Run) -> None:
+    done = run("sh", "localdev/sh/hosts.sh", "add", cwd=rendered(web_proxy="none"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == ('localdev: this stack has no proxy. Add one: make dev-update ARGS="-d web_proxy=nginx"\n')
+
+
+@linux_only
+def test_make_calls_it_with_its_arguments(box: HostsBox) -> None:
+    for target, text in (("dev-hosts", USUAL + block()), ("dev-hosts-down", USUAL)):
+        assert box.run("make", target, cwd=box.repo)[0] == 2
+        assert box.run("make", target, "ARGS=--yes", cwd=box.repo)[0] == 0
+        assert box.text() == text
+
+
+# --- macOS ------------------------------------------------------------------------------------------------------------
+
+MAC_REPO = "/Users/alice/my app's repo"
+
+
+class Laptop(FakeMac):
+    """A pretend Mac with a generated repo and an /etc/hosts."""
+
+    def __init__(self, root: Path, repo: Path) -> None:
+        super().__init__(root)
+        self.put(repo / "localdev", f"{MAC_REPO}/localdev")
+        self.hosts = self.write("/private/etc/hosts", "", owner=0)
+
+    def say(self, *words: str, **options: Any) -> tuple[int, str, str]:
+        """Run hosts.sh without a terminal."""
+        done = self.run(["/bin/sh", "localdev/sh/hosts.sh", *words], cwd=MAC_REPO, **options)
+        return done.returncode, done.stdout, done.stderr
+
+    def text(self) -> bytes:
+        """Return the hosts file, which must be root's, with nothing left beside it."""
+        about = self.hosts.lstat()
+        assert stat.S_ISREG(about.st_mode)
+        assert (about.st_mode & 0o7777, about.st_uid, about.st_gid) == (0o644, 0, 0)
+        assert [path.name for path in self.hosts.parent.glob("hosts*")] == ["hosts"]
+        return self.hosts.read_bytes()
+
+
+@pytest.fixture
+def mac(rendered: Render, tmp_path: Path) -> Laptop:
+    need_mac()
+    return Laptop(tmp_path / "mac", rendered(**ANSWERS))
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_on_macos_the_file_stays_byte_for_byte(mac: Laptop, name: str) -> None:
+    mac.sudo = "ok"
+    mac.hosts.write_bytes(NASTY[name])
+    assert mac.say("add", "--yes")[0] == 0
+    assert mac.text() == with_block(NASTY[name])
+    assert mac.say("add") == (0, "", "")
+    assert mac.say("remove", "--yes")[0] == 0
+    assert mac.text() == NASTY[name]
+    assert mac.say("remove") == (0, "", "")
+
+
+def test_on_macos_a_yes_is_one_password_and_the_cache_is_flushed(mac: Laptop) -> None:
+    mac.hosts.write_bytes(USUAL)
+    child = mac.spawn(["/bin/sh", "localdev/sh/hosts.sh", "add"], cwd=MAC_REPO)
+    child.expect(QUESTION)
+    assert block().decode() in child.before.replace("\r\n", "\n")
+    assert mac.prompts == 0
+    child.sendline("y")
+    child.expect("Password:")
+    child.sendline("secret")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0, child.before
+    assert mac.prompts == 1
+    assert mac.text() == USUAL + block()
+    assert ("/usr/bin/dscacheutil", ["-flushcache"], 0) in mac.calls
+    assert ("/usr/sbin/chown", ["0:0", "/etc/hosts.shop.test.new"], 0) in mac.calls
+
+
+def test_on_macos_where_nobody_can_be_asked_nothing_happens(mac: Laptop) -> None:
+    mac.hosts.write_bytes(USUAL)
+    code, out, err = mac.say("add")
+    assert (code, out) == (4, "")
+    assert err.splitlines()[1] == "sudo /bin/sh -eu <<'AS_ROOT'"
+    assert mac.text() == USUAL
+    assert mac.say("add", "--yes")[0] == 4, "sudo would need a password"
+    assert mac.say("add", "--yes", user=0)[0] == 0
+    assert mac.text() == USUAL + block()
+    assert mac.prompts == 0
