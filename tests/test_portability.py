@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from box import an_etc
 from conftest import Render, Run
 from fakemac import FakeMac
 from needs import need_command, need_mac, need_root
@@ -137,6 +138,46 @@ def test_a_life_on_macos_is_the_same_when_the_shell_is_called(
     shutil.copy(Path(path).resolve(), inside)
     inside.chmod(0o755)
     assert life_on_macos(mac, rendered(), [f"/Users/alice/{inside.name}", *options]) == usual_mac_life()
+
+
+# Its arguments are the folder to mount on /etc and the command: the block comes, changes, and goes.
+HOSTS_LIFE = """mount --bind "$1" /etc || exit 125
+shift
+for verb in remove add add remove remove; do
+	printf -- '-- %s\\n' "$verb"
+	"$@" "$verb" --yes 2>&1 </dev/null
+	printf -- '-- exit %s\\n' "$?"
+	cat /etc/hosts
+done
+"""
+
+
+@shells
+def test_the_block_in_etc_hosts_is_the_same_under_every_shell(
+    shell: str, rendered: Render, run: Run, tmp_path: Path
+) -> None:
+    need_root()
+    need_command("unshare", "util-linux")
+    original = "127.0.0.1\tlocalhost\n10.0.0.1 a\\nb"
+    inside = ["unshare", "--mount", "--propagation", "private", "sh", "-c", HOSTS_LIFE, "life"]
+    lives = []
+    for name, command in (("usual", ["sh"]), ("shell", called(shell))):
+        etc = an_etc(tmp_path / name, original.encode()).parent
+        done = run(*inside, etc, *command, "localdev/sh/hosts.sh", cwd=rendered(), check=True)
+        assert done.stderr == ""
+        assert [path.name for path in etc.glob("hosts*")] == ["hosts"]
+        lives.append(done.stdout)
+    assert lives[1] == lives[0]
+    codes, texts = zip(*(part.split("\n", 1) for part in lives[1].split("-- exit ")[1:]), strict=True)
+    assert set(codes) == {"0"}
+    domain = "my-app-s-repo.localhost"
+    added = f"# >>> localdev {domain}\n127.0.0.1 {domain} web.{domain}\n# <<< localdev {domain}\n"
+    first, rest = original.split("\n")
+    assert [text.split("-- ")[0] for text in texts] == [
+        original,
+        *[f"{first}\n{added}{rest}"] * 2,
+        *[original] * 2,
+    ]
 
 
 @shells
