@@ -3,6 +3,7 @@
 On Linux in a box whose /etc is a folder of the test's, on macOS in a pretend Mac.
 """
 
+import os
 import stat
 import sys
 from collections.abc import Iterator
@@ -291,7 +292,10 @@ def test_an_etc_that_cannot_be_written_fails_with_the_reason(box: HostsBox) -> N
 
 @linux_only
 def test_what_a_killed_run_left_is_no_obstacle(box: HostsBox) -> None:
-    box.hosts.with_name("hosts.shop.test.new").write_text("half")
+    left = box.hosts.with_name("hosts.shop.test.new")
+    left.write_text("half")
+    left.chmod(0o600)
+    os.chown(left, 65534, 65534)
     assert box("add", "--yes")[0] == 0
     assert box.text() == USUAL + block()
 
