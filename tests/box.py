@@ -50,7 +50,7 @@ def need_box() -> None:
 
 
 def an_etc(folder: Path, hosts: bytes) -> Path:
-    """Make a folder to mount on /etc, so that /etc/hosts in it can be replaced by a rename; return the path of hosts."""
+    """Make a folder to mount on /etc, in which hosts can be replaced by a rename; return the path of hosts."""
     folder.mkdir()
     for name in ("alternatives", "group", "ld.so.cache", "passwd"):
         if Path("/etc", name).exists():

@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2034,SC2154 # host-alias and its parts share their variables
-# What host-alias does the same way on every system: messages, host-alias.conf, comparing daemons, one sudo. hosts.sh shares
-# what is not about the address. Each of them sets program, its name in messages, and defines explain_failure.
+# What host-alias does the same way on every system: messages, host-alias.conf, comparing daemons, one sudo. hosts.sh
+# shares what is not about the address. Each of them sets program, its name in messages, and defines explain_failure.
 # Functions that run before every start of the containers start no process: they use the shell's own words only.
 
 newline='
@@ -21,7 +21,8 @@ die() {
 	exit "$1"
 }
 
-# read_conf FILE: sets label, ip and domain (unchecked: '' for none), or exits 2. FILE is data: it is never sourced, and its bytes are never printed
+# read_conf FILE: sets label, ip and domain (unchecked, '' for none), or exits 2. FILE is data: it is never sourced, and its
+# bytes are never printed
 read_conf() {
 	conf=$1 label='' ip='' domain='' seen=' ' number=0
 	[ -f "$conf" ] && [ -r "$conf" ] || die 2 "$conf is missing or unreadable. Restore it from git"
@@ -237,7 +238,7 @@ print_plan() {
 	printf "/bin/sh -eu <<'AS_ROOT'\n%s\nAS_ROOT\n" "$1"
 }
 
-# root_script COMMANDS: prints COMMANDS so that a failure leaves no file $temporary and exits 9, which sudo itself never does
+# root_script COMMANDS: prints COMMANDS so that a failure leaves no $temporary and exits 9, which sudo itself never does
 root_script() {
 	cleanup=''
 	case $1 in *"$temporary"*) cleanup="; /bin/rm -f $temporary" ;; esac

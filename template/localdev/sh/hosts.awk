@@ -2,8 +2,8 @@
 #
 #   awk -v begin=LINE -v end=LINE -v file=NAME -f hosts.awk </etc/hosts
 #
-# Prints its first and its last line's number, 0 0 for none, then the block itself. At a mark without its other half, where
-# nobody can tell what belongs to the block, it prints NAME:LINE: what is wrong instead, and exits 1.
+# Prints its first and its last line's number, 0 0 for none, then the block itself. At a mark without its other half,
+# where nobody can tell what belongs to the block, it prints NAME:LINE: what is wrong instead, and exits 1.
 
 # An editor may have made CRLF of our marks, or left blanks behind them.
 {
@@ -26,7 +26,9 @@ line == end {
 }
 
 # Another project's mark inside of our block: our end is missing, or the other's begin would go with our block.
-inside && line != end && line ~ /^# (>>>|<<<) localdev / { lacks(first, begin, end, "below it, before the next project's mark") }
+inside && line != end && line ~ /^# (>>>|<<<) localdev / {
+	lacks(first, begin, end, "below it, before the next project's mark")
+}
 
 inside { text = text "\n" $0 }
 

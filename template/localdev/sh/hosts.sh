@@ -74,15 +74,16 @@ look() {
 refuse_what_cannot_be_replaced() {
 	[ ! -L "$hosts" ] ||
 		die 1 "$hosts is a link to what something else writes (NixOS: networking.extraHosts). There, $1"
-	if [ -r /proc/self/mountinfo ] && awk -v file="$hosts" '$5 == file { found = 1 } END { exit !found }' /proc/self/mountinfo; then
+	if [ -r /proc/self/mountinfo ] &&
+		awk -v file="$hosts" '$5 == file { found = 1 } END { exit !found }' /proc/self/mountinfo; then
 		die 1 "$hosts is a mount of its own (as in a container) and cannot be replaced. In it, $1"
 	fi
 }
 
 # commands TEXT: prints the commands that put TEXT ('' for nothing) in the place of our block.
 #
-# Root adds exactly the text that was shown, and takes all else from the file itself, by line numbers. So at last, in the
-# moment before the new file takes the old one's place, root checks that the old one is what the numbers were made for.
+# Root adds exactly the text that was shown, and takes all else from the file itself, by line numbers. So at last, just
+# before the new file takes the old one's place, root checks that the old one is what the numbers were made for.
 # A new block comes after the last whole line: a last line without a newline stays the last, and stays without.
 commands() {
 	if [ "$first" -eq 0 ]; then
@@ -108,7 +109,7 @@ COMMANDS
 	[ ! -x /usr/bin/dscacheutil ] || printf '/usr/bin/dscacheutil -flushcache || :\n'
 }
 
-# explain_failure WHAT: exits 1 with what is left after root's commands: one failed, sudo ran none, or they were interrupted
+# explain_failure WHAT: exits 1 with what is left after root's commands, WHAT being interrupted, sudo or command
 explain_failure() {
 	case $1 in
 	interrupted) die 1 "interrupted. $hosts is whole: as it was, or done. To see which: $again" ;;
