@@ -160,9 +160,12 @@ def repo(rendered: Render, tmp_path: Path) -> Render:
 
 
 @pytest.fixture(scope="session")
-def apps(clean_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Apps:
+def apps(run: Run, clean_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Apps:
     """Applications of common frameworks, ready to be started."""
     need_command("npm")
+    node = run("node", "--version", cwd=PROJECT, check=True).stdout.strip()
+    major, minor, _ = node.removeprefix("v").split(".")
+    need((int(major), int(minor)) >= (20, 19), f"Node.js 20.19 or later (this is {node})", "https://nodejs.org")
     need_command("rails", "ruby-railties puma")
     return Apps(tmp_path_factory.mktemp("frameworks"), clean_env)
 

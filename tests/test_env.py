@@ -1,0 +1,235 @@
+"""make dev-env: the environment for native services, as every shell that people have takes it."""
+
+import itertools
+import os
+import shutil
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from apps import COMMANDS, HERE, environment
+from conftest import PROJECT, Render, Run
+from needs import need_command
+from test_routes import AWKS, CONF, LOCALDEV
+
+# Everything but a blank, which separates databases, and a backslash, which fish reads in quotes, too.
+NASTY = """postgresql://a'b"c:$HOME`id`$(id)@h/;&|<>*?~#!x{1,2}%%s'''é"""
+ADDRESSES = ["HOST_ALIAS_IP", "BINDING", "HOST", "FLASK_RUN_HOST", "UVICORN_HOST", "SERVER_HOST", "SERVER_ADDRESS"]
+NAMES = ["RAILS_DEVELOPMENT_HOSTS", "__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS", "PROXY_HOSTS"]
+EVAL = 'eval "$(make -s dev-env)"'
+SHELLS = {
+    "dash": ["dash", "-euc", f"{EVAL}; env -0"],
+    "bash": ["bash", "-euc", f"{EVAL}; env -0"],
+    "busybox": ["busybox", "sh", "-euc", f"{EVAL}; env -0"],
+    "mksh": ["mksh", "-euc", f"{EVAL}; env -0"],
+    "zsh": ["zsh", "-fuc", f"{EVAL}; env -0"],
+    "fish": ["fish", "--no-config", "-c", "make -s dev-env | source; env -0"],
+    "direnv": ["sh", "-euc", "direnv allow . && direnv exec . env -0"],
+}
+
+
+@pytest.fixture
+def env(run: Run, tmp_path: Path):
+    """Returns a function: the environment that follows from files and variables."""
+
+    def env(
+        routes: str = "",
+        conf: str = CONF,
+        databases: str = "",
+        dotenv: str = "",
+        awk: tuple[str, ...] = ("mawk",),
+        **more,
+    ) -> dict[str, str]:
+        (tmp_path / "host-alias.conf").write_text(f"{conf}databases={databases}\n")
+        (tmp_path / ".env").write_text(dotenv)
+        (tmp_path / "routes").write_text(routes)
+        programs = ["-f", LOCALDEV / "routes.awk", "-f", LOCALDEV / "sh/env.awk"]
+        done = run(
+            *awk, "-vwant=env", *programs, "host-alias.conf", ".env", "routes", cwd=tmp_path, env=more, check=True
+        )
+        assert done.stderr == ""
+        return environment(done.stdout)
+
+    return env
+
+
+@pytest.fixture
+def nasty(repo: Render) -> Path:
+    """A repo with a value that no shell may look into."""
+    here = repo(databases="[postgres]")
+    conf = here / "localdev/host-alias.conf"
+    kept = [line for line in conf.read_text().splitlines() if not line.startswith("databases=")]
+    conf.write_text("\n".join([*kept, f"databases=postgres={NASTY}\n"]))
+    (here / ".envrc").write_text(f"watch_file localdev/routes localdev/host-alias.conf .env\n{EVAL}\n")
+    return here
+
+
+def exported(text: str) -> dict[str, str]:
+    """Return the environment that `env -0` printed."""
+    return dict(entry.split("=", 1) for entry in text.split("\0") if entry)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_every_shell_takes_each_value_as_it_is(run: Run, nasty: Path, tmp_path: Path, shell: str) -> None:
+    need_command(SHELLS[shell][0] if shell != "direnv" else shell)
+    printed = environment(run("make", "-s", "dev-env", cwd=nasty, check=True).stdout)
+    assert list(printed) == [*ADDRESSES, *NAMES, "POSTGRES_URL", "DATABASE_URL"]
+    assert printed["DATABASE_URL"] == NASTY
+    done = run(*SHELLS[shell], cwd=nasty, env={"HOME": str(tmp_path)}, check=True)
+    seen = exported(done.stdout)
+    assert {name: seen[name] for name in printed} == printed
+
+
+def test_an_interactive_zsh_takes_it_comments_and_all(nasty: Path, clean_env: dict[str, str], tmp_path: Path) -> None:
+    zsh = pexpect.spawn(need_command("zsh"), ["-f", "-i"], cwd=nasty, env=clean_env, encoding="utf-8", timeout=20)
+    zsh.sendline(f"{EVAL}; print -r -- status=$?; env -0 >{tmp_path}/seen; exit")
+    zsh.expect(pexpect.EOF)
+    assert "status=0" in zsh.before.replace("status=$?", "")
+    assert "command not found" not in zsh.before
+    assert exported((tmp_path / "seen").read_text())["DATABASE_URL"] == NASTY
+
+
+@pytest.mark.parametrize("awk", AWKS.values(), ids=AWKS)
+def test_every_awk_prints_the_same(env, awk: tuple[str, ...]) -> None:
+    need_command(awk[0])
+    text = "web 1 / *.t. a.example.test\nbox redis:1 b.example.test/x *.other.test\n"
+    seen = env(text, databases=f"postgres={NASTY} redis=redis://h:${{REDIS_PORT:-6379}}/0", awk=awk)
+    assert seen["REDIS_URL"] == "redis://h:6379/0" and seen["POSTGRES_URL"] == NASTY
+    assert seen == env(text, databases=f"postgres={NASTY} redis=redis://h:${{REDIS_PORT:-6379}}/0")
+
+
+def test_a_line_before_each_variable_names_who_reads_it(rendered: Render, run: Run) -> None:
+    here = rendered(databases="[postgres, redis]")
+    lines = run("make", "-s", "dev-env", cwd=here, check=True).stdout.splitlines()
+    urls = [line for line in lines if "_URL=" in line]
+    assert lines[-len(urls) - 1].startswith("# ") and lines[-len(urls) :] == urls
+    rest = lines[: -len(urls) - 1]
+    assert [line[:2] for line in rest[::2]] == ["# "] * (len(ADDRESSES) + len(NAMES))
+    assert [line.split("=")[0] for line in rest[1::2]] == [f"export {name}" for name in (*ADDRESSES, *NAMES)]
+
+
+def test_services_listen_on_the_alias_and_on_all_addresses_with_the_host_gateway(env) -> None:
+    for options, address in (
+        ({}, "10.254.254.254"),
+        ({"LOCALDEV_HOST": ""}, "10.254.254.254"),
+        ({"LOCALDEV_HOST": "host-gateway"}, "0.0.0.0"),
+        ({"dotenv": "LOCALDEV_HOST=host-gateway\n"}, "0.0.0.0"),
+    ):
+        seen = env("web 1 /\n", **options)
+        assert {name: seen[name] for name in ADDRESSES} == dict.fromkeys(ADDRESSES, address)
+
+
+@pytest.mark.parametrize(
+    ("domain", "routes", "rails", "vite", "hosts"),
+    [
+        ("shop.localhost", "web 1 / web.\n", "", "host-alias", "shop.localhost,host-alias,web.shop.localhost"),
+        ("shop.localhost", "", "", "host-alias", "shop.localhost,host-alias"),
+        ("shop.test", "a 1\n", "", ".shop.test", "shop.test,host-alias,a.shop.test"),
+        (
+            "shop.localhost",
+            "a 1 a.b. *.t. *. far.example.test\n",
+            ",a.b.shop.localhost,.t.shop.localhost,far.example.test",
+            ".far.example.test",
+            "shop.localhost,host-alias,a.b.shop.localhost,.t.shop.localhost,.shop.localhost,far.example.test",
+        ),
+        (
+            "shop.localhost",
+            "a 1 a.one.test a.two.test b.two.test *.two.test\n",
+            ",a.one.test,a.two.test,b.two.test,.two.test",
+            ".two.test",
+            "shop.localhost,host-alias,a.one.test,a.two.test,b.two.test,.two.test",
+        ),
+        (
+            "shop.test",
+            "a 1 a.one.test a. b.\n",
+            ",a.one.test",
+            ".shop.test",
+            "shop.test,host-alias,a.one.test,a.shop.test,b.shop.test",
+        ),
+    ],
+)
+def test_every_name_of_routes_is_accepted(env, domain: str, routes: str, rails: str, vite: str, hosts: str) -> None:
+    seen = env(routes, conf=CONF.replace("shop.localhost", domain))
+    assert seen["RAILS_DEVELOPMENT_HOSTS"] == f".{domain},host-alias{rails}"
+    assert seen["__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS"] == vite
+    assert set(seen["PROXY_HOSTS"].split(",")) == set(hosts.split(","))
+    assert seen["PROXY_HOSTS"].count(",") == hosts.count(",")
+
+
+def test_without_a_proxy_services_are_asked_by_containers_only(rendered: Render, run: Run) -> None:
+    here = rendered(web_proxy="none", databases="[mysql]")
+    seen = environment(run("make", "-s", "dev-env", cwd=here, check=True).stdout)
+    assert {name: seen[name] for name in NAMES} == dict.fromkeys(NAMES, "host-alias")
+    assert seen["HOST_ALIAS_IP"] == "10.254.254.254"
+    assert seen["DATABASE_URL"] == seen["MYSQL_URL"] == "mysql://dev:dev@127.0.0.1:3306/dev"
+
+
+URLS = {
+    "postgres": "postgresql://dev:dev@127.0.0.1:5432/dev",
+    "mysql": "mysql://dev:dev@127.0.0.1:3306/dev",
+    "redis": "redis://:dev@127.0.0.1:6379/0",
+    "mongodb": "mongodb://dev:dev@127.0.0.1:27017/?authSource=admin",
+}
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [some for size in range(5) for some in itertools.combinations(URLS, size)],
+    ids=lambda some: " ".join(some),
+)
+def test_each_database_has_its_url_and_the_only_sql_one_is_the_database(
+    rendered: Render, run: Run, chosen: tuple[str, ...]
+) -> None:
+    here = rendered(databases=f"[{', '.join(chosen)}]")
+    seen = environment(run("make", "-s", "dev-env", cwd=here, check=True).stdout)
+    sql = [URLS[name] for name in ("postgres", "mysql") if name in chosen]
+    wanted = {f"{name.upper()}_URL": URLS[name] for name in chosen}
+    if len(sql) == 1:
+        wanted["DATABASE_URL"] = sql[0]
+    assert {name: value for name, value in seen.items() if name.endswith("_URL")} == wanted
+
+
+def test_a_databases_port_is_that_of_shell_then_dotenv_then_the_usual(rendered: Render, repo: Render, run: Run) -> None:
+    here = repo(databases="[postgres, redis]")
+    (here / ".env").write_text("POSTGRES_PORT=5433\nexport REDIS_PORT='6380' # moved\n")
+    seen = environment(run("make", "-s", "dev-env", cwd=here, env={"REDIS_PORT": "6381"}, check=True).stdout)
+    assert seen["DATABASE_URL"] == seen["POSTGRES_URL"] == "postgresql://dev:dev@127.0.0.1:5433/dev"
+    assert seen["REDIS_URL"] == "redis://:dev@127.0.0.1:6381/0"
+
+
+def test_an_error_in_routes_leaves_the_environment_alone(repo: Render, run: Run) -> None:
+    here = repo()
+    (here / "localdev/routes").write_text("web\n")
+    done = run("make", "-s", "dev-env", cwd=here)
+    assert done.returncode != 0
+    assert done.stdout == "" and "localdev/routes:1: " in done.stderr
+
+
+def test_it_needs_neither_docker_nor_python(rendered: Render, run: Run, tmp_path: Path) -> None:
+    for name in ("sh", "awk", "make"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    done = run("make", "-s", "dev-env", cwd=rendered(), env={"PATH": str(tmp_path)}, check=True)
+    assert environment(done.stdout)["BINDING"] == "10.254.254.254"
+    assert done.stderr == ""
+
+
+def test_it_works_from_anywhere_with_c(rendered: Render, run: Run) -> None:
+    here = rendered()
+    done = run("make", "-s", "-C", here, "dev-env", cwd=os.sep, check=True)
+    assert done.stdout == run("make", "-s", "dev-env", cwd=here, check=True).stdout
+
+
+def test_the_readmes_say_how_each_framework_is_started_and_what_its_settings_say(rendered: Render) -> None:
+    for readme in (PROJECT / "README.md", rendered() / "localdev/README.md"):
+        text = readme.read_text()
+        for command in COMMANDS.values():
+            assert f"| `{command.format(port=3000)}` |" in text
+        for name, setting in (
+            ("django/manage.py", 'ALLOWED_HOSTS = [".localhost", *os.environ.get("PROXY_HOSTS", "").split(",")]'),
+            ("next/next.config.js", 'allowedDevOrigins: process.env.PROXY_HOSTS?.split(",")'),
+            ("webpack/webpack.config.js", 'allowedHosts: process.env.PROXY_HOSTS?.split(",") ?? "auto"'),
+        ):
+            assert f"| `{setting}` |" in text
+            assert setting.replace(" = ", "=") in (HERE / name).read_text()
+        assert "watch_file localdev/routes localdev/host-alias.conf .env" in text
