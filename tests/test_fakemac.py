@@ -1,6 +1,7 @@
 """The fake macOS answers as the real one: exact texts, exit codes, permissions and prompts."""
 
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -83,8 +84,41 @@ def test_alice_is_an_ordinary_user_and_the_kernel_knows(mac):
 
 
 def test_linux_is_not_to_be_seen(mac):
-    absent = "timeout getent ip ss nproc flock tac setsid systemctl git make docker python3"
+    absent = "timeout getent ip ss nproc flock tac setsid systemctl git docker"
     assert ran(mac, f"command -v {absent}")[1] == "" and ran(mac, "ls -d /proc /sys /home")[1] == ""
+
+
+PROGRAM = """
+import argparse, concurrent.futures, ctypes, dataclasses, http.client, ipaddress, json, queue, shlex, socket, ssl
+import subprocess, tempfile, threading, zlib
+print(subprocess.check_output(["/usr/bin/uname"], text=True).strip(), socket.getaddrinfo("localhost", 80)[0][4][0])
+for name in ("nosuch", "web.app.localhost"):
+    try:
+        print(socket.getaddrinfo(name, 80))
+    except socket.gaierror as error:
+        print(error)
+try:
+    socket.create_connection(("127.0.0.1", int(__import__("sys").argv[1])), timeout=5)
+except OSError as error:
+    print(error)
+"""
+
+
+def test_python_runs_with_its_standard_library_and_sees_nothing_of_the_real_network(mac):
+    with socket.create_server(("127.0.0.1", 0)) as real:
+        done = mac.run(["python3", "-", str(real.getsockname()[1])], stdin=PROGRAM)
+    unknown = "[Errno -2] Name or service not known"
+    assert (done.stdout.splitlines(), done.stderr) == (
+        ["Darwin ::1", unknown, unknown, "[Errno 111] Connection refused"],
+        "",
+    )
+    assert mac.calls == [("/usr/bin/uname", [], 501)]
+
+
+def test_make_runs_recipes_in_the_macs_shell(mac):
+    need_command("make")
+    mac.write("/Users/alice/Makefile", "x:\n\t@uname; echo -n x\n")
+    assert ran(mac, "make x") == (0, "Darwin\n-n x\n", "")
 
 
 def test_no_mount_is_left_behind(mac):
@@ -537,6 +571,41 @@ def test_bsd_tools_that_work(mac):
     )
     assert ran(mac, "chmod 600 x; chmod u+x x; stat -f %Sp x")[1] == "-rwx------\n"
     assert ran(mac, "printf 'a b\\n' | awk '$1 == \"a\" { print $2 }'; date +%Y | grep -c 20") == (0, "b\n1\n", "")
+
+
+# ---- processes
+
+
+def test_ps_shows_everybody_with_all_words(mac):
+    mac.start(4200, "npm run dev", parent=4100)
+    mac.listen(3000, command="node", pid=4242, line="node /Users/alice/my app/vite --port 3000", parent=4200)
+    mac.listen(3000, "::1", command="node", pid=4242, line="node /Users/alice/my app/vite --port 3000", parent=4200)
+    mac.listen(4000, user="bob", pid=77, command="puma")
+    lines = [
+        "    1     0 /sbin/launchd",
+        "   77     1 puma",
+        " 4200  4100 npm run dev",
+        " 4242  4200 node /Users/alice/my app/vite --port 3000",
+    ]
+    for options in ("-axo pid=,ppid=,command=", "-A -o pid= -o ppid= -o command=", "-axwwo pid=,ppid= -ocommand="):
+        assert ran(mac, f"ps {options}") == (0, "\n".join(lines) + "\n", "")
+    assert ran(mac, "ps -p 4242 -o ppid=,comm=,user=") == (0, " 4200 node             alice\n", "")
+    assert ran(mac, "ps -p 1,77 -o uid,command") == (0, "  UID COMMAND\n    0 /sbin/launchd\n  502 puma\n", "")
+    assert ran(mac, "ps -p 5 -o ppid=,command=") == (1, "", "")
+
+
+def test_ps_ends_lines_where_the_screen_does(mac):
+    mac.start(5, "node " + "x" * 200)
+    assert [len(ran(mac, f"ps -p 5 -o pid=,command= {more}")[1]) for more in ("", "-w", "-ww")] == [80, 132, 212]
+    assert len(ran(mac, "COLUMNS=300 ps -p 5 -o pid=,command=")[1]) == 212
+    mac.start(6, "node a\tb\033[31m")
+    assert ran(mac, "ps -ww -p 6 -o command=")[1] == "node a^Ib^[[31m\n"
+
+
+def test_ps_says_what_it_does_not_know(mac):
+    assert ran(mac, "ps -axo nosuch=") == (1, "", "ps: nosuch: keyword not found\n")
+    assert ran(mac, "ps aux") == (70, "", "fakemac: not modelled: ps aux\n")
+    assert ran(mac, "ps -ef") == (70, "", "fakemac: not modelled: ps -ef\n")
 
 
 # ---- network

@@ -3,7 +3,8 @@
 `FakeMac(tmp_path)` builds a root file system whose commands are either fakes (`fakemac.commands`, see `PROGRAMS`) or,
 where BSD and GNU agree, the Linux ones. Every command runs in a mount namespace of its own, in a chroot, as uid 501:
 the kernel itself refuses to let it write /Library/LaunchDaemons, and /usr/bin/sudo really is setuid root. When the
-command ends, its mounts are gone. Nothing of the real machine's network is touched: lo0 is a few lines of JSON.
+command ends, its mounts are gone. Nothing of the real machine's network is touched: lo0 is a few lines of JSON, and
+what opens sockets is in a network of its own, where 127.0.0.1 answers and nobody listens.
 
     mac = FakeMac(tmp_path)
     mac.sudo = "ok"
@@ -35,12 +36,16 @@ daemon:*:1:1:System Services:/var/root:/usr/bin/false
 alice:*:501:20:Alice:/Users/alice:/bin/zsh
 bob:*:502:20:Bob:/Users/bob:/bin/zsh
 """
+UIDS = {line.split(":")[0]: int(line.split(":")[2]) for line in PASSWD.splitlines()}
 GROUP = """wheel:*:0:root
 daemon:*:1:root
 everyone:*:12:alice,bob
 staff:*:20:root,alice,bob
 admin:*:80:root,alice
 """
+
+# Names that programs look up are in /etc/hosts only: see FakeMac.hosts.
+NSSWITCH = "hosts: files\n"
 
 # Linux tools that behave the same, by their place on a Mac. A Mac has no timeout, getent, ip, ss, nproc, flock, setsid.
 HOST_TOOLS = {
@@ -52,8 +57,8 @@ HOST_TOOLS = {
 BEHIND = "chmod cp date grep sed"
 SHELLS = {"bash": "bash", "dash": "dash", "zsh": "zsh", "ksh": "mksh", "busybox": "busybox"}
 
-# Mounts and steps inside, as root and before the chroot. A failed mount must not look like a command's result.
-ENTER = 'mount --all --fstab "$1" || exit 125; shift; exec "$@"'
+# Mounts and steps inside, as root and before the chroot. A failed one must not look like a command's result.
+ENTER = 'mount --all --fstab "$1" && ip link set lo up || exit 125; shift; exec "$@"'
 LIBRARIES = ("lib", "lib32", "lib64", "libx32")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx")
 
@@ -144,8 +149,8 @@ class FakeMac:
     password = Knob("What alice has to type; `secret` by default.")
     ticket = Knob("True: sudo remembers a password given lately.")
     prompts = Knob("How many times sudo has asked for a password.")
-    hosts = Knob("Name -> addresses, for dscacheutil and nc.")
     routes = Knob("[network/prefix, interface, gateway or None]; the longest prefix wins.")
+    processes = Knob("Processes that do not listen: {pid, ppid, user, uid, command}, see `start`.")
     warnings = Knob("What a careful reader would say about the plists that were loaded.")
 
     def __init__(self, root, shell=None):
@@ -167,6 +172,7 @@ class FakeMac:
         for tool, package in (
             ("unshare", "util-linux"),
             ("mount", "util-linux"),
+            ("ip", "iproute2"),
             ("chroot", "coreutils"),
             ("bash", "bash"),
         ):
@@ -174,7 +180,17 @@ class FakeMac:
                 return f"{tool}, from the package {package}"
         if "NoNewPrivs:\t1" in Path("/proc/self/status").read_text():
             return "a process that may gain privileges, for setuid sudo: not under no-new-privileges"
-        probe = [_host("unshare"), "--mount", "--propagation", "private", _host("mount"), "--bind", "/usr", "/usr"]
+        probe = [
+            _host("unshare"),
+            "--mount",
+            "--net",
+            "--propagation",
+            "private",
+            _host("mount"),
+            "--bind",
+            "/usr",
+            "/usr",
+        ]
         if subprocess.run(probe, capture_output=True).returncode:
             return "CAP_SYS_ADMIN, for mount namespaces: docker run --privileged, or a virtual machine"
         return None
@@ -202,11 +218,13 @@ class FakeMac:
             (self.root / name).symlink_to(f"private/{name}")
         (self.root / "etc/passwd").write_text(PASSWD)
         (self.root / "etc/group").write_text(GROUP)
+        (self.root / "etc/nsswitch.conf").write_text(NSSWITCH)
         if Path("/etc/ld.so.cache").exists():  # libraries outside the default folders, such as /usr/local/lib's Python
             shutil.copyfile("/etc/ld.so.cache", self.root / "etc/ld.so.cache")
         for name, text in (("state.json", json.dumps(DEFAULTS)), ("calls", "")):
             (self.state / name).write_text(text)
             (self.state / name).chmod(0o666)
+        self.hosts = DEFAULTS["hosts"]
         for name in DEVICES:
             (self.root / "dev" / name).touch()
         (self.root / "dev/pts").mkdir()
@@ -229,11 +247,14 @@ class FakeMac:
         shells["bash"] = Path(os.environ.get("BASH32") or shells["bash"]).resolve()
         if shell:
             shells["sh"] = Path(shell).resolve()
-        for name, binary in shells.items():
-            if binary and (name == "bash" or name == "sh") and not binary.is_relative_to("/usr/bin"):
-                shutil.copy(binary, self.root / "bin" / name)
+        # Apple's command line tools bring make and python3.
+        make = Path(os.environ["MAKE381"]).resolve() if os.environ.get("MAKE381") else _host("make")
+        for place, binary in [*((f"bin/{name}", binary) for name, binary in shells.items()), ("usr/bin/make", make)]:
+            if binary and not binary.is_relative_to("/usr"):
+                shutil.copy(binary, self.root / place)
             elif binary:
-                (self.root / "bin" / name).symlink_to(_inside(binary))
+                (self.root / place).symlink_to(_inside(binary))
+        (self.root / "usr/bin/python3").symlink_to("/.fakemac/system/bin/python")
         if "sh" not in shells:
             self._program("/bin/sh", SH)
 
@@ -280,7 +301,18 @@ class FakeMac:
     def _command(self, argv, user, cwd):
         uid, groups = (0, (0,)) if user == 0 else (user, GROUPS)
         into = [_host("chroot"), f"--userspec={uid}:{groups[0]}", f"--groups={','.join(map(str, groups))}", self.root]
-        enter = [_host("unshare"), "--mount", "--propagation", "private", "/bin/sh", "-c", ENTER, "fakemac", self.table]
+        enter = [
+            _host("unshare"),
+            "--mount",
+            "--net",
+            "--propagation",
+            "private",
+            "/bin/sh",
+            "-c",
+            ENTER,
+            "fakemac",
+            self.table,
+        ]
         # Not the fake's env: it may have been taken away or replaced by a test.
         within = [_inside(_host("env")), "-C", cwd or ("/var/root" if user == 0 else "/Users/alice")]
         return [str(word) for word in (*enter, *into, *within, *argv)]
@@ -436,21 +468,48 @@ class FakeMac:
         with State(self.state) as state:
             return state["loaded"]
 
-    def listen(self, port, address="*", command="node", user="alice", pid=12345, proto=None):
-        """Let a process listen. `proto` is tcp4, tcp6 or tcp46 (an IPv6 `*`, reachable by IPv4 too)."""
-        uid = {line.split(":")[0]: int(line.split(":")[2]) for line in PASSWD.splitlines()}[user]
+    @property
+    def hosts(self):
+        """Name -> addresses: /etc/hosts, which programs, dscacheutil and nc look into."""
+        with State(self.state) as state:
+            return state["hosts"]
+
+    @hosts.setter
+    def hosts(self, names):
+        lines = [f"{address}\t{name}\n" for name, addresses in names.items() for address in addresses]
+        (self.root / "etc/hosts").write_text("".join(lines))
+        with State(self.state) as state:
+            state["hosts"] = names
+
+    def start(self, pid, command, parent=1, user="alice"):
+        """Let a process run that does not listen: the parent of one that does, say. `command` is all of its words."""
+        one = {"pid": pid, "ppid": parent, "user": user, "uid": UIDS[user], "command": command}
+        self.processes = [*self.processes, one]
+
+    def listen(self, port, address="*", command="node", user="alice", pid=12345, proto=None, line=None, parent=1):
+        """Let a process listen. `proto` is tcp4, tcp6 or tcp46 (an IPv6 `*`, reachable by IPv4 too).
+
+        `command` is the short name that lsof and netstat show, `line` all of its words as ps shows them.
+        """
         proto = proto or ("tcp46" if address == "*" else "tcp6" if ":" in address else "tcp4")
         one = {
             "command": command,
+            "line": line or command,
             "pid": pid,
+            "parent": parent,
             "user": user,
-            "uid": uid,
+            "uid": UIDS[user],
             "proto": proto,
             "address": address,
             "port": port,
         }
         with State(self.state) as state:
             state["listeners"].append(one)
+
+    def stop(self, port):
+        """End what listens on `port`."""
+        with State(self.state) as state:
+            state["listeners"] = [one for one in state["listeners"] if one["port"] != port]
 
     # ---- what was called, and what shall go wrong
 

@@ -19,6 +19,7 @@ PROGRAMS = {
     "/bin/cp": "files",
     "/bin/date": "files",
     "/bin/launchctl": "launchctl",
+    "/bin/ps": "processes",
     "/sbin/ifconfig": "ifconfig",
     "/sbin/route": "network",
     "/usr/bin/chgrp": "files",
@@ -66,8 +67,10 @@ DEFAULTS = {
     "password": "secret",
     "ticket": False,
     "prompts": 0,
-    # {command, pid, user, uid, proto, address, port}
+    # {command, line, pid, parent, user, uid, proto, address, port}
     "listeners": [],
+    # those that do not listen: {pid, ppid, user, uid, command}
+    "processes": [],
     "hosts": {"localhost": ["::1", "127.0.0.1"]},
     # "launchctl bootstrap" or "install" -> {rc, message, times}
     "failures": {},

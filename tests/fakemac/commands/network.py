@@ -37,7 +37,7 @@ def lsof(args):
     if not shown:
         return 1
     rows = []
-    for fd, one in enumerate(shown, 23):
+    for fd, one in enumerate(sorted(shown, key=lambda one: one["pid"]), 23):
         address = "*" if one["address"] == "*" else f"[{one['address']}]" if ":" in one["address"] else one["address"]
         kind = "IPv4" if one["proto"] == "tcp4" else "IPv6"
         rows.append((one, fd, kind, f"{address}:{one['port']}"))
