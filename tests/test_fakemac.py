@@ -677,6 +677,15 @@ def test_routes(mac):
     assert ran(mac, "route add 1.2.3.4 5.6.7.8") == (77, "", "route: must be root to alter routing table\n")
 
 
+def test_netstat_shortens_networks(mac):
+    networks = ["10.254.0.0/16", "10.254.128.0/17", "0.0.0.0/1", "128.0.0.0/1", "172.16.0.0/12", "192.168.7.0/24"]
+    for network in [*networks, "10.0.0.0/8", "10.0.0.0/24", "9.9.9.9/32"]:
+        mac.cover(network)
+    words = [line.split()[0] for line in ran(mac, "netstat -rn -f inet")[1].splitlines() if "utun0" in line]
+    shown = ["10.254/16", "10.254.128/17", "0/1", "128.0/1", "172.16/12", "192.168.7"]
+    assert words == [*shown, "10", "10/24", "9.9.9.9/32"]
+
+
 def test_nc_and_dscacheutil(mac):
     mac.listen(3000)
     mac.listen(4000, "127.0.0.1")

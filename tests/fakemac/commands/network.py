@@ -101,6 +101,18 @@ def _connections(verbose):
         print(f"{proto:<5} {0:>6} {0:>6}  {local:<22} {remote:<22} {tail}")
 
 
+def _target(network):
+    """A route's network as netstat writes it: no zeros at the end, and no length when it is that of its class."""
+    ip, _, prefix = network.partition("/")
+    if prefix == "0":
+        return "default"
+    size = 1 if number(ip) >> 31 == 0 else 2 if number(ip) >> 30 == 2 else 3
+    octets, length = ip.split("."), f"/{prefix}" if int(prefix) != 8 * size else ""
+    while len(octets) > size and octets[-1] == "0":
+        octets.pop()
+    return ".".join(octets) + length
+
+
 def _table(family):
     with State() as state:
         rows, lo0 = list(state["routes"]), [ip for ip, _, hidden in state["lo0"] if not hidden]
@@ -111,11 +123,7 @@ def _table(family):
         print(f"{target:<19}{gateway:<19}{flags:<22}{interface}{expire:>{10 - len(interface)}}")
 
     for network, interface, gateway in rows:
-        ip, _, prefix = network.partition("/")
-        target = (
-            "default" if prefix == "0" else network if int(prefix) % 8 else ".".join(ip.split(".")[: int(prefix) // 8])
-        )
-        row(target, gateway or "link#16", "UGScg" if gateway else "UCS", interface)
+        row(_target(network), gateway or "link#16", "UGScg" if gateway else "UCS", interface)
     row("127", "127.0.0.1", "UCS", "lo0")
     for ip in lo0:
         row(ip, ip, "UH", "lo0")
