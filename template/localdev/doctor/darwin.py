@@ -26,7 +26,7 @@ def addresses() -> list[tuple[str, str, int]]:
 
 
 def covering_route(ip: str) -> str:
-    """Return the route other than the default one that would lead to `ip` without the alias, '' for none."""
+    """Return the route that would lead to `ip` without the alias, '' for none or for one that leads everywhere."""
     for line in run("/usr/sbin/netstat", "-rn", "-f", "inet").out.splitlines():
         words = line.split()
         if len(words) < 4 or not re.match(r"[0-9.]+(/[0-9]+)?$", words[0]) or words[3] == LOOPBACK:
@@ -35,7 +35,9 @@ def covering_route(ip: str) -> str:
         address, _, prefix = words[0].partition("/")
         octets = address.split(".")
         network = ".".join(octets + ["0"] * (4 - len(octets))) + "/" + (prefix or str(8 * len(octets)))
-        if ipaddress.ip_address(ip) in ipaddress.ip_network(network, strict=False):
+        # A VPN that takes all traffic has the default route's two halves, 0/1 and 128.0/1.
+        found = ipaddress.ip_network(network, strict=False)
+        if found.prefixlen > 1 and ipaddress.ip_address(ip) in found:
             return f"{network} by {words[3]}"
     return ""
 

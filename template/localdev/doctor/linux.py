@@ -20,10 +20,11 @@ def addresses() -> list[tuple[str, str, int]]:
 
 
 def covering_route(ip: str) -> str:
-    """Return the route other than the default one that would lead to `ip` without the alias, '' for none."""
+    """Return the route that would lead to `ip` without the alias, '' for none or for one that leads everywhere."""
     for line in run("/sbin/ip", "-4", "route", "show", "match", ip).out.splitlines():
         words = line.split()
-        if words and words[0] != "default" and "dev" in words:
+        # A VPN that takes all traffic has the default route's two halves, 0.0.0.0/1 and 128.0.0.0/1.
+        if words and words[0] != "default" and not words[0].endswith("/1") and "dev" in words:
             return f"{words[0]} by {words[words.index('dev') + 1]}"
     return ""
 
