@@ -75,7 +75,7 @@ def find(commands: list[list[str]]) -> Match | None:
         words = without_module(words)
         if words and words[0].startswith("next-server"):
             return Match(next(f for f in FRAMEWORKS if f.name == "Next"), ["next", "dev"])
-        if words and words[0] == "puma" and any(word.startswith(("(tcp", "(ssl")) for word in words):
+        if words[:1] == ["puma:"] or (words[:1] == ["puma"] and any(w.startswith(("(tcp", "(ssl")) for w in words)):
             return Match(next(f for f in FRAMEWORKS if f.name == "Puma"), [])
         for framework in FRAMEWORKS:
             for i, word in enumerate(words[:12]):
@@ -93,7 +93,7 @@ def find(commands: list[list[str]]) -> Match | None:
 def without_module(words: list[str]) -> list[str]:
     """Return `words` with `python -m flask` written as `flask`."""
     for i, word in enumerate(words[:-1]):
-        if word == "-m" and i and os.path.basename(words[0]).startswith("python"):
+        if word == "-m" and i and os.path.basename(words[0]).lower().startswith("python"):
             return [MODULE.get(words[i + 1], words[i + 1]), *words[i + 2 :]]
     return words
 
