@@ -5,11 +5,17 @@ python3 localdev/doctor [--json]    exit code 0: everything works, 1: something 
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
 import sys
 
-# This folder belongs to a repo: nothing may appear in it.
+# This folder belongs to a repo: nothing may appear in it, and Python has written down this file before it runs it.
 sys.dont_write_bytecode = True
+with contextlib.suppress(OSError):
+    written = importlib.util.cache_from_source(__file__)
+    os.remove(written)
+    os.rmdir(os.path.dirname(written))
 
 import argparse
 import threading
