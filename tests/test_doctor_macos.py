@@ -1,0 +1,516 @@
+"""doctor on macOS: the real program in a pretend Mac. Each fault is made, found by its name, and fixed by the fix that the
+doctor prints, run as it stands."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+
+from conftest import Render
+from fakemac import FakeMac
+from needs import need_command, need_mac
+
+
+@pytest.fixture(scope="module", autouse=True)
+def possible() -> None:
+    need_mac()
+    need_command("make")
+
+
+REPO = "/Users/alice/my app's repo"
+DAEMONS = "/Library/LaunchDaemons"
+IP = "10.254.254.254"
+LABEL = f"local.host-alias.{IP}"
+PLIST = f"{DAEMONS}/{LABEL}.plist"
+PORT = 3000
+# netstat lists sockets in three ways: up to 15.3, from 15.4 on, from 26 on.
+GENERATIONS = ["15.3.2", "15.7.1", "26.6.2"]
+# What the doctor starts, in a place that comes first in PATH: whoever looks it up there gets no answer.
+PROGRAMS = ("ifconfig", "launchctl", "lsof", "netstat", "ps", "route", "dscacheutil", "sudo", "uname", "sw_vers")
+
+VITE = "node /Users/alice/my app's repo/node_modules/.bin/vite"
+DOCKER = """#!/bin/sh
+case $* in
+'info --format {{json .}}') printf '{"ServerVersion": "29.1.2", "OperatingSystem": "Docker Desktop", "Name": "docker-desktop"}' ;;
+'compose version --short') printf '2.40.3\\n' ;;
+'context inspect '*) printf 'unix:///Users/alice/.docker/run/docker.sock\\n' ;;
+'network ls '*) printf 'bridge\\n' ;;
+'network inspect bridge') printf '[{"Name": "bridge", "IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}]}}]' ;;
+esac
+"""
+
+Found = dict[str, Any]
+
+
+class Laptop(FakeMac):
+    """A pretend Mac with a generated repo in it, whose one service is called web."""
+
+    def __init__(self, root: Path, rendered: Render, **answers: Any) -> None:
+        super().__init__(root)
+        self.rendered, self.answers = rendered, answers
+        self.put(rendered(**answers), REPO)
+        self.sudo = "ok"
+
+    def doctor(self, *words: str, **options: Any) -> tuple[int, str]:
+        """Run the doctor: its exit code and what it printed. It never complains elsewhere."""
+        done = self.run(["python3", "localdev/doctor", *words], **{"cwd": REPO} | options)
+        assert done.stderr == ""
+        return done.returncode, done.stdout
+
+    def report(self) -> list[Found]:
+        """Return what the doctor found; its exit code and its numbers agree with that."""
+        code, text = self.doctor("--json")
+        report = json.loads(text)
+        levels = [found["level"] for found in report["findings"]]
+        assert (report["failures"], report["warnings"]) == (levels.count("fail"), levels.count("warn"))
+        assert (code, report["ok"]) == ((1, False) if report["failures"] else (0, True))
+        return report["findings"]
+
+    def faults(self) -> dict[str, Found]:
+        """Return what is not well by its id, but for the engine: this machine has none."""
+        found = [one for one in self.report() if one["level"] != "ok"]
+        for one in found:
+            assert "\n" not in one["text"] + (one["fix"] or "")
+            assert one["fix"] or one["level"] != "fail"
+        by_id = {one["id"]: one for one in found}
+        assert len(by_id) == len(found)
+        del by_id["runtime.missing"], by_id["compose.missing"]
+        return by_id
+
+    def fault(self, *ids: str) -> Found:
+        """Return the first of `ids`, which are all that is not well."""
+        faults = self.faults()
+        assert faults.keys() == set(ids)
+        return faults[ids[0]]
+
+    def assert_well(self) -> None:
+        """Nothing is wrong, but for the engine."""
+        assert self.faults() == {}
+
+    def apply(self, fix: str) -> None:
+        """Do what the doctor says, as a person does: paste it into a shell. Copier is not on this Mac, so we are it."""
+        update = re.fullmatch(r'make dev-update ARGS="-d ([a-z_]+)=([^" ]+)"', fix)
+        if update:
+            self.put(self.rendered(**self.answers | {update[1]: update[2]}), REPO)
+            fix = "make dev-alias"
+        done = self.sh(fix, cwd=REPO)
+        assert done.returncode == 0, done.stderr
+
+    def well(self) -> "Laptop":
+        """Bring everything up as it should be; there is no engine, though."""
+        self.write(PLIST, self.path(f"{REPO}/localdev/host-alias.plist").read_text(), owner=0)
+        self.load(PLIST)
+        assert self.masks[IP] == "0xffffffff"
+        conf = self.path(f"{REPO}/localdev/host-alias.conf").read_text()
+        domain = conf.partition("domain=")[2].split()[0]
+        self.hosts = {**self.hosts, domain: ["127.0.0.1"], f"web.{domain}": ["127.0.0.1"]}
+        self.listen(PORT, IP, line=VITE, pid=4242)
+        self.forget_calls()
+        return self
+
+    def load(self, path: str) -> None:
+        """Let launchd load the file at `path`."""
+        assert self.run(["/bin/launchctl", "bootstrap", "system", path], user=0).returncode == 0
+
+
+Make = Callable[..., Laptop]
+
+
+@pytest.fixture
+def laptop(rendered: Render, tmp_path: Path) -> Make:
+    """Makes pretend Macs with a repo generated from the given answers."""
+    made: list[Laptop] = []
+
+    def laptop(**answers: Any) -> Laptop:
+        made.append(Laptop(tmp_path / f"mac{len(made)}", rendered, **answers))
+        return made[-1]
+
+    return laptop
+
+
+@pytest.fixture
+def mac(laptop: Make) -> Laptop:
+    """A Mac on which all is well but for the engine, which is not there."""
+    return laptop().well()
+
+
+def everything(mac: Laptop) -> set[tuple[str, float]]:
+    """Return all that is in the repo and in launchd's folder, files with when they were changed."""
+    found = [path for folder in (REPO, DAEMONS, "/private/tmp") for path in mac.path(folder).rglob("*")]
+    return {(str(path), 0 if path.is_dir() else path.stat().st_mtime) for path in found}
+
+
+# ---- the whole report
+
+
+def test_all_is_well(laptop: Make) -> None:
+    mac = laptop(web_proxy="none").well()
+    mac.write("/usr/local/bin/docker", DOCKER, 0o755, owner=0)
+    assert mac.doctor() == (
+        0,
+        "ok    runtime  Docker Desktop 29.1.2\n"
+        "ok    compose  Compose 2.40.3\n"
+        f"ok    alias    {IP}/32 is on lo0\n"
+        f"ok    daemon   {PLIST} adds the alias at every boot\n"
+        f"ok    web      Vite (node, pid 4242) listens on {IP}:3000\n"
+        "\nEverything works.\n",
+    )
+
+
+def test_without_docker_everything_else_is_still_told(mac: Laptop) -> None:
+    code, text = mac.doctor()
+    lines = text.splitlines()
+    assert (code, [line[:13] for line in lines if line[:4].strip()][:-1]) == (
+        1,
+        ["FAIL  runtime", "FAIL  compose", "ok    alias  ", "ok    daemon ", "ok    web    ", "ok    names  "],
+    )
+    assert lines[0] == "FAIL  runtime  there is no docker here"
+    fix = lines[1].removeprefix("      fix      ")
+    assert "Docker Desktop" in fix and lines[-1] == f"2 failures. Run first: {fix}"
+
+
+def test_it_needs_no_root_and_no_path_and_changes_nothing(mac: Laptop) -> None:
+    mac.decoys(*PROGRAMS)
+    mac.listen(4000, user="bob", pid=77)
+    before = everything(mac), mac.masks, mac.loaded, mac.disabled
+    mac.assert_well()
+    assert len(mac.calls) > 5 and {user for _, _, user in mac.calls} == {501}
+    assert [program for program, _, _ in mac.calls if program.startswith("/usr/local/")] == []
+    assert [program for program, _, _ in mac.calls if "sudo" in program] == []
+    assert (everything(mac), mac.masks, mac.loaded, mac.disabled) == before
+
+
+@pytest.mark.parametrize("where", ["/", f"{REPO}/localdev", "/Users/alice"])
+def test_it_runs_from_any_folder(mac: Laptop, where: str) -> None:
+    done = mac.run(["python3", f"{REPO}/localdev/doctor"], cwd=where)
+    assert (done.returncode, done.stdout, done.stderr) == (*mac.doctor(), "")
+
+
+def test_make_dev_doctor_says_the_same(mac: Laptop) -> None:
+    code, text = mac.doctor()
+    done = mac.sh("make dev-doctor", cwd=REPO)
+    assert (code, done.returncode, done.stdout) == (1, 2, text)
+    assert json.loads(mac.sh("make dev-doctor ARGS=--json", cwd=REPO).stdout)["failures"] == 2
+
+
+@pytest.mark.parametrize(
+    ("env", "colour"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False), ({"NO_COLOR": ""}, True)]
+)
+def test_a_terminal_gets_colours(mac: Laptop, env: dict[str, str], colour: bool) -> None:
+    mac.remove_alias(IP)
+    plain = mac.doctor()[1]
+    child = mac.spawn(["python3", "localdev/doctor"], cwd=REPO, env=env)
+    child.expect(pexpect.EOF)
+    seen = child.before.replace("\r\n", "\n")
+    assert re.sub("\033\\[[0-9;]*m", "", seen) == plain
+    assert ("\033" in seen) is colour
+    if colour:
+        assert f"\033[1;31mFAIL\033[0m  alias    {IP} is not on lo0\n" in seen and "\033[32mok  \033[0m  daemon" in seen
+
+
+# ---- the alias
+
+
+def test_the_alias_is_missing(mac: Laptop) -> None:
+    mac.remove_alias(IP)
+    found = mac.fault("alias.missing")
+    assert found == {
+        "level": "fail",
+        "id": "alias.missing",
+        "subject": "alias",
+        "text": f"{IP} is not on lo0",
+        "fix": "make dev-alias",
+    }
+    mac.apply(found["fix"])
+    mac.assert_well()
+    assert f"ok    alias    {IP}/32 is on lo0\n" in mac.doctor()[1]
+
+
+@pytest.mark.parametrize("macos", ["13.7.1", "26.6.2"])
+def test_the_alias_has_the_mask_of_its_class(mac: Laptop, macos: str) -> None:
+    mac.macos = macos
+    mac.remove_alias(IP)
+    mac.add_alias(IP)
+    assert mac.masks[IP] == "0xff000000"
+    found = mac.fault("alias.mask")
+    assert found["subject"] == "alias" and f"{IP}/8 is on lo0" in found["text"]
+    assert found["fix"] == f"sudo /sbin/ifconfig lo0 alias {IP} netmask 255.255.255.255"
+    mac.apply(found["fix"])
+    mac.assert_well()
+    assert mac.masks == {"127.0.0.1": "0xff000000", IP: "0xffffffff"}
+
+
+@pytest.mark.parametrize("on_lo0", [True, False])
+def test_another_interface_has_the_address(mac: Laptop, on_lo0: bool) -> None:
+    if not on_lo0:
+        mac.remove_alias(IP)
+    mac.add_interface_address("en0", IP)
+    found = mac.fault("alias.elsewhere", *(() if on_lo0 else ("alias.missing",)))
+    assert (found["level"], found["subject"]) == ("fail", "alias") and f"{IP} belongs to en0" in found["text"]
+    assert found["fix"] == 'make dev-update ARGS="-d alias_ip=10.254.254.253"'
+    mac.apply(found["fix"])
+    assert "10.254.254.253" in mac.addresses
+    mac.fault("service.elsewhere")  # the service still listens on the old one
+
+
+@pytest.mark.parametrize(("others", "prefix"), [(["10.254.254.25"], 32), (["110.254.254.254", "10.25.4.254"], 32)])
+def test_an_address_that_looks_alike_is_none(mac: Laptop, others: list[str], prefix: int) -> None:
+    mac.remove_alias(IP)
+    for other in others:
+        mac.add_alias(other, "255.255.255.255")
+    mac.fault("alias.missing")
+
+
+@pytest.mark.parametrize("network", ["10.0.0.0/8", "10.254.0.0/16", "10.254.128.0/17", "8.0.0.0/6"])
+def test_a_route_of_a_vpn_covers_the_alias(mac: Laptop, network: str) -> None:
+    mac.cover(network)
+    found = mac.fault("alias.route")
+    assert (found["level"], found["subject"]) == ("warn", "alias")
+    assert f"the route {network} by utun0 (a VPN or LAN) covers {IP}" in found["text"]
+    mac.apply(found["fix"])
+    mac.fault("service.elsewhere")
+
+
+@pytest.mark.parametrize("network", ["10.253.0.0/16", "10.254.254.0/25", "192.168.0.0/16", "0.0.0.0/0", "0.0.0.0/1"])
+def test_a_route_to_elsewhere_or_to_everywhere_is_no_matter(mac: Laptop, network: str) -> None:
+    mac.cover(network)
+    mac.assert_well()
+
+
+def test_with_host_gateway_no_alias_is_needed(mac: Laptop) -> None:
+    mac.remove_alias(IP)
+    _, text = mac.doctor("--json", env={"LOCALDEV_HOST": "host-gateway"})
+    levels = {one["id"]: one["level"] for one in json.loads(text)["findings"]}
+    assert levels["alias.gateway"] == "ok" and not {id for id in levels if id.startswith("daemon.")}
+
+
+# ---- the daemon
+
+
+def test_the_daemon_is_missing(mac: Laptop) -> None:
+    mac.path(PLIST).unlink()
+    found = mac.fault("daemon.missing")
+    assert (found["level"], found["subject"], found["fix"]) == ("fail", "daemon", "make dev-alias")
+    assert found["text"] == f"{PLIST} is missing: after a reboot the alias is gone"
+    mac.apply(found["fix"])
+    mac.assert_well()
+
+
+def test_the_daemon_is_out_of_date(mac: Laptop) -> None:
+    text = mac.path(PLIST).read_text()
+    mac.write(PLIST, text.replace("255.255.255.255", "255.0.0.0"), owner=0)
+    found = mac.fault("daemon.older")
+    assert (found["level"], found["subject"], found["fix"]) == ("fail", "daemon", "make dev-alias")
+    assert f"{PLIST} is not what this project has" in found["text"]
+    mac.apply(found["fix"])
+    mac.assert_well()
+    assert mac.path(PLIST).read_text() == text
+
+
+def test_the_daemon_was_switched_off_in_login_items(mac: Laptop) -> None:
+    mac.btm_denied = [LABEL]
+    mac.reboot()
+    found = mac.fault("daemon.off", "alias.missing")
+    assert (found["level"], found["subject"], found["fix"]) == ("fail", "daemon", "make dev-alias")
+    assert "`ifconfig`" in found["text"] and "System Settings > General > Login Items" in found["text"]
+    mac.apply(found["fix"])
+    mac.assert_well()
+
+
+@pytest.mark.parametrize("macos", ["12.7.6", "26.6.2"])
+def test_the_daemon_is_disabled_though_it_runs(mac: Laptop, macos: str) -> None:
+    mac.macos = macos
+    mac.disabled = {"com.example.other": True, f"{LABEL}0": True, LABEL: False}
+    mac.assert_well()
+    mac.disabled = {LABEL: True, "com.example.other": False}
+    found = mac.fault("daemon.disabled")
+    assert (found["level"], found["subject"]) == ("fail", "daemon") and "after a reboot the alias is gone" in found[
+        "text"
+    ]
+    assert found["fix"] == f"sudo launchctl enable system/{LABEL}"
+    mac.apply(found["fix"])
+    mac.assert_well()
+    mac.reboot()
+    mac.assert_well()
+
+
+def test_a_disabled_daemon_after_a_reboot(mac: Laptop) -> None:
+    mac.disabled = {LABEL: True}
+    mac.reboot()
+    mac.apply(mac.fault("daemon.off", "alias.missing")["fix"])
+    mac.assert_well()
+
+
+@pytest.mark.parametrize(
+    ("label", "fix"),
+    [
+        (LABEL, f"sudo launchctl bootout system/{LABEL}; sudo rm {PLIST} && make dev-alias"),
+        ("org.example.alias", f'make dev-update ARGS="-d alias_label={LABEL}"'),
+    ],
+)
+@pytest.mark.parametrize("loaded", [True, False])
+def test_the_label_belongs_to_something_else(laptop: Make, label: str, fix: str, loaded: bool) -> None:
+    mac = laptop(alias_label=label)
+    text = mac.path(f"{REPO}/localdev/host-alias.plist").read_text().replace(f">{IP}<", ">10.1.2.3<")
+    path = f"{DAEMONS}/{label}.plist"
+    mac.write(path, text, owner=0)
+    if loaded:
+        mac.load(path)
+    found = mac.faults()["daemon.conflict"]
+    assert (found["level"], found["subject"], found["fix"]) == ("fail", "daemon", fix)
+    assert path in found["text"] and "adds 10.1.2.3" in found["text"]
+    mac.apply(found["fix"])
+    assert mac.faults().keys() == {"service.none", "names.browsers-only"}
+
+
+@pytest.mark.parametrize("label", ["co.cozy.add-lo0-alias-for-docker", "a-label-that-is-not-its-file-name"])
+def test_another_daemon_claims_the_address(mac: Laptop, label: str) -> None:
+    other = f"{DAEMONS}/co.cozy.add-lo0-alias-for-docker.plist"
+    mac.write(other, mac.path(PLIST).read_text().replace(LABEL, label), owner=0)
+    mac.load(other)
+    found = mac.fault("daemon.claimed")
+    assert (found["level"], found["subject"]) == ("warn", "daemon")
+    assert found["text"] == f"{other} adds {IP}, too; both may stay"
+    mac.apply(found["fix"])
+    mac.assert_well()
+    assert not mac.path(other).exists()
+    assert IP in mac.addresses
+
+
+# ---- who listens, and where
+
+
+@pytest.mark.parametrize(
+    ("address", "proto", "id", "words"),
+    [
+        (IP, None, "service.alias", f"listens on {IP}:3000"),
+        ("*", "tcp46", "service.all", "listens on all addresses, port 3000: it works, and the LAN reaches it, too"),
+        ("*", "tcp4", "service.all", "listens on all addresses, port 3000: it works, and the LAN reaches it, too"),
+        ("127.0.0.1", None, "service.loopback", "listens on 127.0.0.1:3000 only; containers do not reach that"),
+        ("::1", None, "service.loopback6", "listens on [::1]:3000 only; containers do not reach that"),
+        ("*", "tcp6", "service.ipv6", "listens on all addresses of IPv6, port 3000, but not of IPv4"),
+        ("10.0.2.15", None, "service.elsewhere", "listens on 10.0.2.15:3000 only; containers do not reach that"),
+    ],
+)
+@pytest.mark.parametrize("macos", GENERATIONS)
+def test_where_it_listens(mac: Laptop, macos: str, address: str, proto: str | None, id: str, words: str) -> None:
+    mac.macos = macos
+    mac.stop(PORT)
+    mac.listen(PORT, address, proto=proto, pid=4242, line=VITE)
+    mac.listen(3001, IP)
+    if id == "service.alias":
+        assert f"ok    web      Vite (node, pid 4242) {words}\n" in mac.doctor()[1]
+        return
+    found = mac.fault(id)
+    assert (found["level"], found["subject"]) == ("warn" if id == "service.all" else "fail", "web")
+    assert found["text"].startswith(f"Vite (node, pid 4242) {words}")
+    assert found["fix"] == f"npx vite --host {IP}"
+    mac.stop(PORT)
+    mac.listen(PORT, IP, pid=4243, line=f"{VITE} --host {IP}")
+    mac.assert_well()
+
+
+@pytest.mark.parametrize(("address", "id"), [("127.0.0.1", "service.loopback"), ("*", "service.all")])
+@pytest.mark.parametrize("macos", GENERATIONS)
+def test_another_users_process_is_named(mac: Laptop, macos: str, address: str, id: str) -> None:
+    # lsof hides its socket; netstat shows that with the process's number, and ps knows all processes.
+    mac.macos = macos
+    mac.stop(PORT)
+    mac.listen(PORT, address, user="bob", pid=4242, line=VITE)
+    assert mac.sh(f"/usr/sbin/lsof -nP -iTCP:{PORT} -sTCP:LISTEN").stdout == ""
+    assert mac.fault(id)["text"].startswith("Vite (node, pid 4242) listens on ")
+
+
+@pytest.mark.parametrize("macos", GENERATIONS)
+def test_nobody_listens(mac: Laptop, macos: str) -> None:
+    mac.macos = macos
+    mac.stop(PORT)
+    mac.listen(30000, IP)
+    found = mac.fault("service.none")
+    assert (found["level"], found["subject"]) == ("fail", "web")
+    assert "nothing listens on port 3000" in found["text"] and f"{IP}:3000" in found["fix"]
+
+
+@pytest.mark.parametrize("macos", GENERATIONS)
+def test_two_addresses(mac: Laptop, macos: str) -> None:
+    mac.macos = macos
+    mac.stop(PORT)
+    mac.listen(PORT, "127.0.0.1", pid=4242, line=VITE)
+    mac.listen(PORT, "::1", pid=4242, line=VITE)
+    text = "Vite (node, pid 4242) listens on 127.0.0.1:3000 and [::1]:3000 only; containers do not reach that"
+    assert mac.fault("service.loopback")["text"] == text
+    mac.listen(PORT, IP, pid=4242, line=VITE)
+    mac.assert_well()
+
+
+def test_a_process_that_nobody_tells_belongs_to_another_user(mac: Laptop) -> None:
+    mac.macos = "15.3.2"
+    mac.stop(PORT)
+    mac.listen(PORT, "127.0.0.1", user="bob", pid=0, command="puma")
+    found = mac.fault("service.loopback")
+    assert found["text"].startswith("another user's process (")
+    hint = found["text"].partition("(")[2].partition(" names it)")[0]
+    done = mac.sh(hint, cwd=REPO)
+    assert done.returncode == 0 and "puma" in done.stdout
+
+
+def test_the_process_was_gone_when_it_was_looked_at(mac: Laptop) -> None:
+    # A name that ps does not know any more: what netstat and lsof said is all there is.
+    mac.stop(PORT)
+    mac.listen(PORT, "127.0.0.1", user="bob", pid=77, command="my\033[31m app", line=" ")
+    found = mac.fault("service.loopback")
+    assert "\033" not in found["text"] and "my" in found["text"] and "pid 77" in found["text"]
+
+
+# ---- frameworks, as ps shows them on a Mac
+
+PYTHON = "/opt/homebrew/Cellar/python@3.13/3.13.1/Frameworks/Python.framework/Versions/3.13/Resources/Python.app/Contents/MacOS/Python"
+
+
+@pytest.mark.parametrize(
+    ("line", "parent", "name", "fix"),
+    [
+        ("node node_modules/.bin/vite --port 3000", "npm run dev", "Vite", f"npx vite --port 3000 --host {IP}"),
+        ("node node_modules/.bin/vite --host localhost", "", "Vite", f"npx vite --host {IP}"),
+        ("next-server (v15.1.0)", "node node_modules/.bin/next dev", "Next", f"npx next dev -H {IP} -p 3000"),
+        ("puma 6.5.0 (tcp://localhost:3000) [my app]", "", "Puma", f"bundle exec puma -b tcp://{IP}:3000"),
+        (
+            "puma: cluster worker 0: 4100 [my app]",
+            "puma 6.5.0 (tcp://localhost:3000) [my app]",
+            "Puma",
+            f"bundle exec puma -b tcp://{IP}:3000",
+        ),
+        (f"{PYTHON} manage.py runserver", "", "Django", f"python3 manage.py runserver {IP}:3000"),
+        (f"{PYTHON} manage.py runserver 3000", "", "Django", f"python3 manage.py runserver {IP}:3000"),
+        (f"{PYTHON} -m flask --app app run --port 3000", "", "Flask", f"flask --app app run --port 3000 --host {IP}"),
+        (f"{PYTHON} -m http.server 3000", "", "http.server", f"python3 -m http.server 3000 --bind {IP}"),
+        ("ruby bin/rails server", "", "Rails", f"bin/rails server -b {IP}"),
+    ],
+)
+def test_the_framework_and_its_fix(mac: Laptop, line: str, parent: str, name: str, fix: str) -> None:
+    mac.stop(PORT)
+    if parent:
+        mac.start(4100, parent)
+    mac.listen(PORT, "127.0.0.1", pid=4242, line=line, parent=4100 if parent else 1)
+    found = mac.fault("service.loopback")
+    assert found["text"].startswith(f"{name} (") and "pid 4242)" in found["text"]
+    assert found["fix"] == fix
+
+
+def test_a_puma_in_a_rails_application_was_started_by_rails(mac: Laptop) -> None:
+    mac.put(mac.write("/Users/alice/rails", "#!/usr/bin/env ruby\n", 0o755), f"{REPO}/bin/rails")
+    mac.stop(PORT)
+    mac.listen(PORT, "127.0.0.1", command="ruby", pid=4242, line="puma 6.5.0 (tcp://localhost:3000) [my app]")
+    assert mac.fault("service.loopback")["fix"] == f"bin/rails server -b {IP} -p 3000"
+
+
+def test_a_long_command_line_is_read_to_its_end(mac: Laptop) -> None:
+    # ps ends lines where the screen does, unless told otherwise.
+    mac.stop(PORT)
+    line = f"node {'/Users/alice/a-long-way-down' * 8}/node_modules/.bin/vite --port 3000"
+    mac.listen(PORT, "127.0.0.1", pid=4242, line=line)
+    assert mac.fault("service.loopback")["fix"] == f"npx vite --port 3000 --host {IP}"
