@@ -6,7 +6,7 @@ class Application < Rails::Application
   config.eager_load = false
   config.secret_key_base = "test"
   config.logger = Logger.new($stdout)
-  # Rails 7 does this itself.
+  # Rails does this itself from version 7 on.
   config.hosts.concat(ENV["RAILS_DEVELOPMENT_HOSTS"].to_s.split(",")) if Rails::VERSION::MAJOR < 7
   routes.append { root to: proc { [200, {}, ["rails"]] } }
 end
