@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import frameworks
 from finding import Finding, fail, ok, warn
@@ -13,29 +13,26 @@ from project import Project, Route
 from system import system
 
 
-@dataclass
+@dataclass(frozen=True)
 class Listener:
-    """What listens on one port: its addresses, and who it is as far as this user may see."""
+    """One socket that listens: its address, and whose it is as far as this user may see."""
 
-    port: int
-    addresses: list[str] = field(default_factory=list)
-    pids: list[int] = field(default_factory=list)
+    address: str
+    pids: list[int]
     name: str = ""
 
 
-def look(ports: set[int]) -> dict[int, Listener]:
+def look(ports: set[int]) -> dict[int, list[Listener]]:
     """Return what listens on each of `ports`."""
-    found: dict[int, Listener] = {}
+    found: dict[int, list[Listener]] = {}
     for address, port, pids, name in system.listeners():
         if port in ports:
-            listener = found.setdefault(port, Listener(port))
-            listener.addresses.append(address)
-            listener.pids += [pid for pid in pids if pid not in listener.pids]
-            listener.name = listener.name or name
+            found.setdefault(port, []).append(Listener(address, pids, name))
     if system.LOOPBACK == "lo":
-        for port, listener in found.items():
-            if "::" in listener.addresses and not {"*", "127.0.0.1"} & set(listener.addresses) and with_ipv4(port):
-                listener.addresses.append("*")
+        for port, listeners in found.items():
+            addresses = {listener.address for listener in listeners}
+            if "::" in addresses and not {"*", "127.0.0.1"} & addresses and with_ipv4(port):
+                listeners.append(Listener("*", []))
     return found
 
 
@@ -44,20 +41,22 @@ def check(project: Project, routes: list[Route]) -> Iterator[Finding]:
     ports = {route.service: route.port for route in routes if route.native}
     listeners = look(set(ports.values()))
     for service, port in ports.items():
-        yield judge(project, service, port, listeners.get(port))
+        yield judge(project, service, port, listeners.get(port, []))
 
 
-def judge(project: Project, service: str, port: int, listener: Listener | None) -> Finding:
-    """Return what it means where `listener` listens."""
+def judge(project: Project, service: str, port: int, listeners: list[Listener]) -> Finding:
+    """Return what it means where `listeners`, all on `port`, listen."""
     place = f"{project.listen}:{port}"
-    if listener is None:
+    if not listeners:
         text = f"nothing listens on port {port}: it is not started, or on another port"
         return fail("service.none", service, text, f'start it on {place}, in a shell after: eval "$(make -s dev-env)"')
-    who, match, program = identify(listener)
-    here = sorted(set(listener.addresses))
+    here = sorted({listener.address for listener in listeners})
     if project.ip in here and not project.gateway:
+        # Another process may have the same port of another address.
+        who, _, _ = identify(port, [listener for listener in listeners if listener.address == project.ip])
         return ok("service.alias", service, f"{who} listens on {place}")
-    change = frameworks.fix(match, program, project.listen, port, is_rails=is_rails(listener))
+    who, match, program = identify(port, listeners)
+    change = frameworks.fix(match, program, project.listen, port, is_rails=is_rails(listeners))
     if "*" in here:
         if project.gateway:
             return ok("service.all", service, f"{who} listens on all addresses, port {port}")
@@ -75,10 +74,11 @@ def judge(project: Project, service: str, port: int, listener: Listener | None) 
     return fail("service.loopback" if "127.0.0.1" in here else "service.elsewhere", service, text, change)
 
 
-def identify(listener: Listener) -> tuple[str, frameworks.Match | None, str]:
+def identify(port: int, listeners: list[Listener]) -> tuple[str, frameworks.Match | None, str]:
     """Return who listens, for people; its framework; and its program's name."""
     commands, program, seen = [], "", set()
-    for pid in listener.pids:
+    pids = [pid for listener in listeners for pid in listener.pids]
+    for pid in pids:
         # A server that names itself, or runs in a child, is known by how its parent was started.
         for _ in range(4):
             if pid <= 1 or pid in seen:
@@ -89,23 +89,21 @@ def identify(listener: Listener) -> tuple[str, frameworks.Match | None, str]:
             commands.append(words)
             pid = parent
     match = frameworks.find(commands)
-    program = printable(program or listener.name)
-    if not listener.pids:
-        return f"another user's process ({system.owner_hint(listener.port)} names it)", match, program
-    process = f"{program or 'a process'}, pid {listener.pids[0]}"
+    program = printable(program or next((listener.name for listener in listeners if listener.name), ""))
+    if not pids:
+        return f"another user's process ({system.owner_hint(port)} names it)", match, program
+    process = f"{program or 'a process'}, pid {pids[0]}"
     return (
-        (f"{match.framework.name} ({process})" if match else f"{program or 'a process'} (pid {listener.pids[0]})"),
+        (f"{match.framework.name} ({process})" if match else f"{program or 'a process'} (pid {pids[0]})"),
         match,
         program,
     )
 
 
-def is_rails(listener: Listener) -> bool:
+def is_rails(listeners: list[Listener]) -> bool:
     """Tell whether the server's folder is a Rails application: then a puma was started by `rails server`."""
-    for pid in listener.pids:
-        if os.path.isfile(f"/proc/{pid}/cwd/bin/rails"):
-            return True
-    return os.path.isfile("bin/rails")
+    pids = [pid for listener in listeners for pid in listener.pids]
+    return any(os.path.isfile(f"/proc/{pid}/cwd/bin/rails") for pid in pids) or os.path.isfile("bin/rails")
 
 
 def printable(text: str) -> str:
