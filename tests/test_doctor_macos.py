@@ -435,6 +435,23 @@ def test_nobody_listens(mac: Laptop, macos: str) -> None:
     assert "nothing listens on port 3000" in found["text"] and f"{IP}:3000" in found["fix"]
 
 
+@pytest.mark.parametrize("port", [5000, 7000])
+def test_macos_itself_has_the_port(mac: Laptop, port: int) -> None:
+    (mac.path(REPO) / "localdev/routes").write_text(f"web {port}\n")
+    line = "/System/Library/CoreServices/ControlCenter.app/Contents/MacOS/ControlCenter"
+    for proto in ("tcp4", "tcp6"):
+        mac.listen(port, "*", command="ControlCenter", pid=600, line=line, proto=proto)
+    found = mac.fault("service.none")
+    assert (found["level"], found["subject"]) == ("fail", "web")
+    assert found["text"] == f"macOS's AirPlay Receiver has port {port}; web does not listen there"
+    assert found["fix"] == "give web another port in localdev/routes, then: make dev-reload"
+    (mac.path(REPO) / "localdev/routes").write_text("web 3000\n")
+    mac.assert_well()
+    (mac.path(REPO) / "localdev/routes").write_text(f"web {port}\n")
+    mac.listen(port, IP, line=VITE)
+    assert f"ok    web      Vite (node, pid 12345) listens on {IP}:{port}\n" in mac.doctor()[1]
+
+
 @pytest.mark.parametrize("macos", GENERATIONS)
 def test_two_addresses(mac: Laptop, macos: str) -> None:
     mac.macos = macos

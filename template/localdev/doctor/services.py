@@ -12,6 +12,9 @@ from finding import Finding, fail, ok, warn
 from project import Project, Route
 from system import system
 
+# Has the ports 5000, Flask's own, and 7000 on every Mac whose AirPlay Receiver nobody switched off.
+AIRPLAY = "ControlCenter"
+
 
 @dataclass(frozen=True)
 class Listener:
@@ -56,6 +59,10 @@ def judge(project: Project, service: str, port: int, listeners: list[Listener]) 
         who, _, _ = identify(port, [listener for listener in listeners if listener.address == project.ip])
         return ok("service.alias", service, f"{who} listens on {place}")
     who, match, program = identify(port, listeners)
+    if program == AIRPLAY:
+        text = f"macOS's AirPlay Receiver has port {port}; {service} does not listen there"
+        fix = f"give {service} another port in localdev/routes, then: make dev-reload"
+        return fail("service.none", service, text, fix)
     change = frameworks.fix(match, program, project.listen, port, is_rails=is_rails(listeners))
     if "*" in here:
         if project.gateway:
