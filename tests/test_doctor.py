@@ -188,6 +188,7 @@ print(json.loads(to_json(found))["first"])
         ([("warn", "a"), ("warn", None)], "Everything works; 2 warnings.", "None"),
         ([("warn", "a"), ("fail", "b"), ("fail", "c")], "2 failures, 1 warning. Run first: b", "b"),
         ([("fail", "b")], "1 failure. Run first: b", "b"),
+        ([("fail", "b\033[2J\nc")], "1 failure. Run first: b?[2J c", "b?[2J c"),
     ],
 )
 def test_the_last_line_says_how_it_is_and_what_to_do_first(
@@ -256,6 +257,15 @@ def test_an_error_cannot_move_the_cursor(repo: Render, run: Run) -> None:
     (here / "localdev/routes").write_text("web 3000 x\033[2Jy\n")
     assert "\033" not in doctor(run, here).stdout
     assert [one for one in findings(run, here) if "x?[2Jy" in one["text"]]
+
+
+def test_letters_that_the_terminal_does_not_have_are_no_end(repo: Render, run: Run) -> None:
+    here = repo()
+    (here / "localdev/routes").write_text("web 3000 \u00fcnknown\n", encoding="utf-8")
+    assert "\u00fcnknown" in doctor(run, here, PYTHONIOENCODING="utf-8").stdout
+    assert "?nknown" in doctor(run, here, PYTHONIOENCODING="ascii").stdout
+    # As make runs it.
+    assert "nknown" in doctor(run, here, LC_ALL="C").stdout
 
 
 @pytest.mark.parametrize(

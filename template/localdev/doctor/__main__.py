@@ -112,6 +112,8 @@ def main() -> int:
         print(f"doctor: {folder}/host-alias.conf cannot be used ({error}). Restore it from git", file=sys.stderr)
         return 2
     findings = examine(project)
+    # A name may have letters that the terminal's encoding does not.
+    sys.stdout.reconfigure(errors="replace")
     sys.stdout.write(
         report.to_json(findings) if options.json else report.to_text(findings, report.has_colours(sys.stdout))
     )

@@ -29,7 +29,7 @@ def count(number: int, noun: str) -> str:
 
 def first_fix(findings: list[Finding]) -> str | None:
     """Return what to run first: the fix of the first failure, as later ones may come from it."""
-    return next((finding.fix for finding in findings if finding.level == FAIL), None)
+    return next((printable(finding.fix) for finding in findings if finding.level == FAIL and finding.fix), None)
 
 
 def to_text(findings: list[Finding], colours: bool) -> str:
@@ -47,7 +47,7 @@ def to_text(findings: list[Finding], colours: bool) -> str:
     warnings = sum(finding.level == WARN for finding in findings)
     noted = count(warnings, "warning") if warnings else ""
     if failures:
-        summary = f"{count(failures, 'failure')}{f', {noted}' if noted else ''}. Run first: {printable(first_fix(findings) or '')}"
+        summary = f"{count(failures, 'failure')}{f', {noted}' if noted else ''}. Run first: {first_fix(findings)}"
     else:
         summary = f"Everything works{f'; {noted}' if noted else ''}."
     return "\n".join([*lines, "", summary, ""])
