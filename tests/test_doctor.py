@@ -259,6 +259,14 @@ def test_an_error_cannot_move_the_cursor(repo: Render, run: Run) -> None:
     assert [one for one in findings(run, here) if "x?[2Jy" in one["text"]]
 
 
+@pytest.mark.parametrize("shell", ["python3 localdev/doctor >/dev/full", "python3 localdev/doctor | exec <&-"])
+def test_a_report_that_cannot_be_written_is_one_line(shell: str, rendered: Render, run: Run) -> None:
+    done = run("sh", "-c", shell, cwd=rendered(), env=NO_ENGINE)
+    reason = "No space left on device" if "full" in shell else "Broken pipe"
+    assert done.stderr == f"doctor: the report cannot be written: {reason}\n"
+    assert done.returncode == (2 if "full" in shell else 0)
+
+
 def test_letters_that_the_terminal_does_not_have_are_no_end(repo: Render, run: Run) -> None:
     here = repo()
     (here / "localdev/routes").write_text("web 3000 \u00fcnknown\n", encoding="utf-8")

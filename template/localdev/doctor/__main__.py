@@ -114,10 +114,14 @@ def main() -> int:
     findings = examine(project)
     # A name may have letters that the terminal's encoding does not.
     sys.stdout.reconfigure(errors="replace")
-    sys.stdout.write(
-        report.to_json(findings) if options.json else report.to_text(findings, report.has_colours(sys.stdout))
-    )
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(
+            report.to_json(findings) if options.json else report.to_text(findings, report.has_colours(sys.stdout))
+        )
+        sys.stdout.flush()
+    except OSError as error:
+        print(f"doctor: the report cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
     return 1 if any(finding.level == FAIL for finding in findings) else 0
 
 
