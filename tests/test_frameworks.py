@@ -106,7 +106,8 @@ def rails_in_a_container(apps: Apps, env: dict[str, str]) -> Iterator[None]:
     need(found, f"the image {RAILS}", ".ci/images")
     options = ["--rm", "--network", "host", "--volume", f"{apps.folder}:/apps", "--workdir", "/apps/rails"]
     options += [word for name in env for word in ("--env", name)]
-    command = ["bin/rails", "server", "-p", str(APP_PORTS["rails"])]
+    # Its note that it runs would stay in the folder, and keep the next one from starting.
+    command = ["bin/rails", "server", "-p", str(APP_PORTS["rails"]), "-P", "/tmp/server.pid"]
     container = subprocess.run(
         ["docker", "run", "--detach", *options, RAILS, *command],
         env=os.environ | env,
