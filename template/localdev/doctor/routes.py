@@ -125,7 +125,8 @@ def get(port: int, route: Route) -> Answer:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
     try:
         name = host if port == 80 else f"{host}:{port}"
-        headers = {"Host": name, "Accept": "application/json, text/html", "User-Agent": "localdev-doctor"}
+        # Without text/html: whoever takes that gets the proxy's own pages as HTML.
+        headers = {"Host": name, "Accept": "application/json, */*;q=0.5", "User-Agent": "localdev-doctor"}
         connection.request("GET", route.path, headers=headers)
         response = connection.getresponse()
         status, body = response.status, ""
