@@ -163,14 +163,20 @@ def judge(engine: Engine, proxy: dict[str, Any], route: Route, hop: str, answer:
     problem = answer.problem if answer and hop in ("open", "unknown") else hop
     if problem in ("open", "unknown"):
         problem = "slow"
+    # Offline, the engine's own name server is silent about a name that it does not know.
+    if problem == "timeout" and not route.native and not is_up(engine.container(route.upstream)):
+        problem = "unknown-name"
     if problem == "unknown-name":
         if route.native:
             text = f"the proxy's container does not know the name {CONTAINERS_HOST}"
             return fail(
                 "route.unknown-name", service, text, f"{' '.join(project.compose)} up -d --force-recreate proxy"
             )
+        if route.upstream in engine.wanted():
+            start = f"{' '.join(project.compose)} up -d {route.upstream}"
+            return fail("route.unknown-name", service, f"the container {route.upstream} does not run", start)
         text = f"no container of this stack is called {route.upstream}"
-        return fail("route.unknown-name", service, text, f"{' '.join(project.compose)} up -d {route.upstream}")
+        return fail("route.unknown-name", service, text, "correct localdev/routes, then: make dev-reload")
     if problem in ("refused", "timeout", "unreachable"):
         return broken(engine, proxy, route, problem, target)
     if problem == "closed":
@@ -194,6 +200,11 @@ def judge(engine: Engine, proxy: dict[str, Any], route: Route, hop: str, answer:
         text = f"{url}: {target} answers with status {status}; its terminal says more"
         return warn("route.error", service, text)
     return ok("route.answers", service, f"{url} answers through the proxy with status {status}")
+
+
+def is_up(container: dict[str, Any] | None) -> bool:
+    """Tell whether `container` has its address."""
+    return container is not None and container.get("State", {}).get("Status") in ("running", "paused", "restarting")
 
 
 def broken(engine: Engine, proxy: dict[str, Any], route: Route, problem: str, target: str) -> Finding:
