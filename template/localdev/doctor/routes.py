@@ -59,12 +59,16 @@ def check(engine: Engine, routes: list[Route], fine: dict[str, bool]) -> Iterato
     # Without the alias the connections would leave this machine; alias.py has said it.
     routes = [route for route in routes if here or not route.native]
     hops, answers = probe(project, proxy, routes)
+    told = set()
     for route in routes:
         finding = judge(engine, proxy, route, hops.get((route.upstream, route.port), "unknown"), answers.get(route))
         # One that listens nowhere, or in the wrong place, has been told with what to do.
         if finding.level == "fail" and route.native and not fine.get(route.service, True):
             continue
-        yield finding
+        # The places of one service share what is wrong with it.
+        if finding not in told:
+            told.add(finding)
+            yield finding
 
 
 def probe(
