@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import re
+from functools import cache
 from typing import Any
 
 from alias import ufw_enabled
@@ -26,11 +27,11 @@ def rule(project: Project, port: int, proxy: dict[str, Any]) -> str:
     to = "" if project.gateway else project.ip
     if ufw_enabled():
         return f"sudo ufw allow in on {plus} to {to or 'any'} port {port} proto tcp"
-    if run("firewall-cmd", "--state").out.strip() == "running":
+    if firewalld_runs():
         rich = f'rule family="ipv4" source address="{subnet(proxy)}"'
         rich += f' destination address="{to}"' if to else ""
         rich += f' port port="{port}" protocol="tcp" accept'
-        return f"sudo firewall-cmd --permanent --add-rich-rule='{rich}' && sudo firewall-cmd --reload"
+        return f"sudo firewall-cmd --permanent{zone(bridge_of(proxy))} --add-rich-rule='{rich}' && sudo firewall-cmd --reload"
     chain = closed_chain()
     if chain in ("", "ip filter INPUT"):
         return f"sudo iptables -I INPUT -i {plus}{f' -d {to}' if to else ''} -p tcp --dport {port} -j ACCEPT"
@@ -46,6 +47,29 @@ def subnet(proxy: dict[str, Any]) -> str:
     return "172.16.0.0/12"
 
 
+# Asked once, not for each of fifty ports: firewall-cmd takes its time.
+@cache
+def firewalld_runs() -> bool:
+    """Tell whether firewalld is this machine's firewall."""
+    return run("firewall-cmd", "--state").out.strip() == "running"
+
+
+@cache
+def zone(bridge: str) -> str:
+    """Return firewall-cmd's option for the zone that has `bridge`, '' for the default zone."""
+    done = run("firewall-cmd", f"--get-zone-of-interface={bridge}")
+    return f" --zone={done.out.strip()}" if done.code == 0 else ""
+
+
+def bridge_of(proxy: dict[str, Any]) -> str:
+    """Return the interface that the packets of `proxy` come in by."""
+    for name, network in (proxy.get("NetworkSettings", {}).get("Networks") or {}).items():
+        if name != "bridge":
+            return f"br-{network.get('NetworkID', '')[:12]}"
+    return "docker0"
+
+
+@cache
 def closed_chain() -> str:
     """Return family, table and name of the chain that does not let everything in, '' for iptables' own or unknown."""
     if os.geteuid() == 0:
