@@ -174,6 +174,8 @@ def guarded(ip: str) -> bool:
     rules = run("nft", "list", "ruleset").out
     if re.search(rf"ip daddr {re.escape(ip)}(/32)? iifname != .*\bdrop\b", rules):
         return True
-    if re.search(r"hook input priority [^;]*; policy drop;", rules):
+    # A chain is closed by its policy, or, as firewalld's is, by its last rule.
+    last = r"(?:(?!\n\t\}).)*\n\t\t(?:counter packets \d+ bytes \d+ )?(?:drop|reject)\b[^\n]*\n\t\}"
+    if re.search(rf"hook input priority [^;]*; policy (?:drop;|accept;{last})", rules, re.DOTALL):
         return True
     return bool(re.search(r"^-P INPUT DROP", run("iptables", "-S", "INPUT").out, re.MULTILINE))
