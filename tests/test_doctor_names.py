@@ -99,6 +99,7 @@ def test_a_name_that_leads_to_another_machine(box: Make) -> None:
     found = machine.findings()
     assert found["names.elsewhere"]["level"] == "fail"
     assert "web.shop.test leads to 192.0.2.7" in found["names.elsewhere"]["text"]
+    assert found["names.elsewhere"]["fix"] == "remove web.shop.test from line 3 of /etc/hosts, then: make dev-hosts"
     assert "shop.test leads to 127.0.0.1" in found["names.resolve"]["text"]
     machine.hosts.write_text(machine.hosts.read_text().replace("192.0.2.7 web.shop.test\n", ""))
     machine.fix("make dev-hosts")

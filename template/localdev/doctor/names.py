@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 
@@ -34,7 +35,7 @@ def check(routes: list[Route]) -> Iterator[Finding]:
             good.append(host)
         else:
             text = f"{host} leads to {', '.join(addresses)}, not to 127.0.0.1"
-            yield fail("names.elsewhere", "names", text, "make dev-hosts")
+            yield fail("names.elsewhere", "names", text, f"{removal(host)}make dev-hosts")
     if good:
         yield ok("names.resolve", "names", f"{join(good)} {'leads' if len(good) == 1 else 'lead'} to 127.0.0.1")
     if lost[True]:
@@ -45,6 +46,15 @@ def check(routes: list[Route]) -> Iterator[Finding]:
     if lost[False]:
         text = f"{join(lost[False])}: no such host"
         yield fail("names.unresolved", "names", text, remedy(lost[False]))
+
+
+def removal(host: str) -> str:
+    """Return what to do first when /etc/hosts itself leads `host` elsewhere: there the first line wins."""
+    with contextlib.suppress(OSError), open("/etc/hosts", encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            if host in line.partition("#")[0].split()[1:]:
+                return f"remove {host} from line {number} of /etc/hosts, then: "
+    return ""
 
 
 def join(hosts: list[str]) -> str:

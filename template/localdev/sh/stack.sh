@@ -202,7 +202,7 @@ status)
 doctor)
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null ||
 		die "python3 3.9 or later is missing. Install it: xcode-select --install (Debian: sudo apt install python3)"
-	COMPOSE=$compose exec python3 "$localdev/doctor" $arguments
+	COMPOSE=$compose exec python3 -B "$localdev/doctor" $arguments
 	;;
 reload)
 	need_proxy
