@@ -227,6 +227,7 @@ def test_the_readmes_say_how_each_framework_is_started_and_what_its_settings_say
             assert f"| `{command.format(port=3000)}` |" in text
         for name, setting in (
             ("django/manage.py", 'ALLOWED_HOSTS = [".localhost", *os.environ.get("PROXY_HOSTS", "").split(",")]'),
+            ("rails/config/application.rb", 'config.hosts.concat(ENV["RAILS_DEVELOPMENT_HOSTS"].to_s.split(","))'),
             ("next/next.config.js", 'allowedDevOrigins: process.env.PROXY_HOSTS?.split(",")'),
             ("webpack/webpack.config.js", 'allowedHosts: process.env.PROXY_HOSTS?.split(",") ?? "auto"'),
         ):

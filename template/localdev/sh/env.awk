@@ -1,5 +1,5 @@
-# env.awk: prints the environment for native services, for eval in sh, bash, zsh or direnv and for fish's source. Runs after
-# routes.awk: awk -v want=env -f routes.awk -f env.awk host-alias.conf [.env] routes
+# env.awk: prints the environment for native services, for eval in sh, bash, zsh or direnv and for fish's source. Runs
+# after routes.awk: awk -v want=env -f routes.awk -f sh/env.awk host-alias.conf [.env] routes
 
 END {
 	if (want == "env" && !error_count) print_env()
@@ -9,11 +9,11 @@ function print_env(    listen, i, sql) {
 	# By the host gateway containers reach any address of the machine but its own loopback ones.
 	listen = setting("LOCALDEV_HOST", "") == "" ? conf["ip"] : "0.0.0.0"
 
-	about("Written by `make dev-env`. Where to listen so that containers reach you; for commands: --host \"$HOST_ALIAS_IP\"")
+	about("your own commands: where to listen so that containers reach you, as in --host \"$HOST_ALIAS_IP\"")
 	export("HOST_ALIAS_IP", listen)
 	about("Rails: bin/rails server")
 	export("BINDING", listen)
-	about("Nuxt: nuxi dev; Vue CLI, Create React App, servers built by Nuxt, SvelteKit or Astro for Node")
+	about("Nuxt, Vue CLI, Create React App; servers that Nuxt, SvelteKit and Astro build for Node")
 	export("HOST", listen)
 	about("Flask: flask run")
 	export("FLASK_RUN_HOST", listen)
@@ -26,9 +26,9 @@ function print_env(    listen, i, sql) {
 
 	about("Rails, in development: the names by which services are asked for")
 	export("RAILS_DEVELOPMENT_HOSTS", allowed_hosts(conf["domain"]))
-	about("Vite, which accepts .localhost anyway: the domain with most of the names, for most versions take only one")
+	about("Vite, which accepts .localhost anyway: the domain with the most names, for not every version takes two")
 	export("__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS", widest_domain())
-	about("your own settings: Django's ALLOWED_HOSTS, Next's allowedDevOrigins, webpack-dev-server's and Vite's allowedHosts")
+	about("your own settings: Django's ALLOWED_HOSTS, Next's allowedDevOrigins, webpack's and Vite's allowedHosts")
 	export("PROXY_HOSTS", allowed_hosts(""))
 
 	if (!database_count) return
@@ -49,8 +49,8 @@ function export(name, value) {
 	print "export " name "='" value "'"
 }
 
-# allowed_hosts DOMAIN: every host by which services are asked for, by commas, but of those on DOMAIN or right below it only
-# .DOMAIN; "" for all. A dot in front stands for any one name
+# allowed_hosts DOMAIN: every host by which services are asked for, by commas, but of those on DOMAIN or right below it
+# only .DOMAIN; "" for all. A dot in front stands for any one name
 function allowed_hosts(domain,    list, i, count, names) {
 	# By this name containers ask a service directly.
 	list = "host-alias"
