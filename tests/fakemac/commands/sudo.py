@@ -74,9 +74,9 @@ def _ask(prompt, source, sink):
     silent = termios.tcgetattr(source)
     silent[3] &= ~termios.ECHO
     termios.tcsetattr(source, termios.TCSAFLUSH, silent)
-    # After the flush: whoever waits for the prompt may type at once, and must not lose what is typed.
-    os.write(sink, prompt.encode())
     try:
+        # After the flush: whoever waits for the prompt may type, or interrupt, at once.
+        os.write(sink, prompt.encode())
         return _line(source)
     except KeyboardInterrupt:
         sys.exit(1)
