@@ -86,6 +86,21 @@ def test_without_its_configuration_it_says_so_in_one_line(text: str | None, repo
     assert re.fullmatch(r"doctor: localdev/host-alias.conf cannot be used [^\n]*\n", done.stderr), done.stderr
 
 
+def test_an_alias_that_cannot_be_one(repo: Render, run: Run) -> None:
+    folder = repo()
+    run("git", "init", "-q", cwd=folder, check=True)
+    run("git", "add", "-A", cwd=folder, check=True)
+    conf = folder / "localdev/host-alias.conf"
+    conf.write_text(re.sub("(?m)^ip=.*", "ip=127.0.0.1", conf.read_text()))
+    (found,) = (one for one in findings(run, folder) if one["subject"] == "alias")
+    assert (found["level"], found["id"]) == ("fail", "alias.invalid")
+    assert "localdev/host-alias.conf:" in found["text"]
+    fix, _, then = found["fix"].partition(" && ")
+    assert then == "make dev-alias"
+    run("sh", "-c", fix, cwd=folder, check=True)
+    assert "alias.invalid" not in {one["id"] for one in findings(run, folder)}
+
+
 @pytest.mark.parametrize("python3", [None, "#!/bin/sh\nexit 1\n"])
 def test_without_a_python3_make_says_so_in_one_line(
     python3: str | None, rendered: Render, run: Run, tmp_path: Path

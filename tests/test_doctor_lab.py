@@ -493,6 +493,30 @@ def test_containers_made_with_another_alias(stack: Patient) -> None:
         stack.apply(change.format(old=253, new=254))
 
 
+def test_a_proxy_whose_container_has_no_way_out(stack: Patient) -> None:
+    lab = stack.lab
+    with lab.listen(WEB, API):
+        container = json.loads(lab.root("docker inspect $(docker compose ps -q proxy)", cwd=stack.repo.path))[0]
+        lab.root(f"nsenter -t {container['State']['Pid']} --net ip route delete default")
+        fix = "docker compose up -d --force-recreate proxy"
+        assert f"{ALIAS_IP}:{WEB}" in stack.found("fail", "route.unreachable", "web", fix)
+        stack.apply(fix)
+        retry(lambda: stack.found("ok", "route.answers", "web", None))
+
+
+def test_a_compose_file_with_an_error(stack: Patient) -> None:
+    file = stack.repo.source / "compose.yaml"
+    text = file.read_text()
+    try:
+        file.write_text(text + "services: {web: {image: [none]}}\n")
+        assert "services.web.image" in stack.found(
+            "fail", "stack.invalid", "stack", "correct compose.yaml, then: make dev-up"
+        )
+    finally:
+        file.write_text(text)
+    assert "stack.invalid" not in stack.ids("stack")
+
+
 def test_routes_that_were_not_loaded(stack: Patient) -> None:
     stack.repo.write_routes(f"{ROUTES}new {OTHER}\n")
     with stack.lab.listen(WEB, OTHER):

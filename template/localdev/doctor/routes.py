@@ -224,9 +224,12 @@ def broken(engine: Engine, proxy: dict[str, Any], route: Route, problem: str, ta
     if problem == "refused" and in_a_vm:
         fix = change_ip() if project.ip.startswith("169.254.") else "export LOCALDEV_HOST=host-gateway && make dev-up"
         return fail("route.refused", service, f"{inside} is refused: {product} filters it", fix)
+    if problem == "unreachable":
+        text = f"{inside} has no way out: its network is internal, or lost its gateway"
+        fix = f"{' '.join(project.compose)} up -d --force-recreate proxy"
+        return fail("route.unreachable", service, text, fix)
     how = {
         "refused": "is refused, though it listens there: a firewall rejects it",
         "timeout": "gets no answer: a firewall drops it",
-        "unreachable": "is rejected on the way: a firewall",
     }[problem]
     return fail(f"route.{problem}", service, f"{inside} {how}", firewall.rule(project, route.port, proxy))
