@@ -153,7 +153,7 @@ for command in ("HEAD", "POST"):
 
 
 @contextlib.contextmanager
-def hanging_up(answer: Callable[[socket.socket], None] = lambda _: None) -> Iterator[None]:
+def hanging_up(answer: Callable[[socket.socket], object] = lambda end: end.recv(1 << 16)) -> Iterator[None]:
     """A service that takes every connection, reads the request and ends the connection without an answer in HTTP."""
     with socket.create_server((ALIAS_IP, WEB), backlog=50) as listener:
 
