@@ -124,7 +124,7 @@ PRODUCTS = [
         "Engine",
     ),
     ("Colima", ".colima/default/docker.sock", {"OperatingSystem": "Ubuntu 24.04 LTS", "Name": "colima"}, "Engine"),
-    ("Colima", "docker.sock", {"OperatingSystem": "Ubuntu 24.04 LTS", "Name": "colima-work"}, "Engine"),
+    ("Colima", "docker.sock", {"OperatingSystem": "Ubuntu 24.04 LTS", "Name": "colima-team"}, "Engine"),
     ("Lima", ".lima/docker/sock/docker.sock", {"Name": "lima-docker"}, "Engine"),
     ("OrbStack", ".orbstack/run/docker.sock", {"OperatingSystem": "OrbStack", "Name": "orbstack"}, "Engine"),
     (
@@ -201,10 +201,10 @@ def test_docker_desktop_cannot_reach_a_wsl_distribution_unless_by_its_gateway(do
 
 
 def test_colima_that_copies_host_addresses_has_the_alias_itself(doctor: Doctor, short: Path) -> None:
-    settings = short / "colima/work/colima.yaml"
+    settings = short / "colima/team/colima.yaml"
     settings.parent.mkdir(parents=True)
     settings.write_text("network:\n  address: true\n  hostAddresses: true\n")
-    with engine(short / "docker.sock", Name="colima-work") as env:
+    with engine(short / "docker.sock", Name="colima-team") as env:
         env |= {"COLIMA_HOME": str(short / "colima")}
         found = doctor(env)["runtime.host-addresses"]
         assert found["fix"] == "colima stop && colima start --network-host-addresses=false"
