@@ -80,8 +80,9 @@ def patient(shared_patient: Patient) -> Patient:
     """The repo on a machine without any fault; each test makes one, and what it leaves behind is removed for the next."""
     patient = shared_patient
     patient.lab.root(
-        "for table in 'inet test' 'inet localdev'; do nft delete table $table 2>/dev/null || true; done;"
-        "iptables -P INPUT ACCEPT; iptables -F INPUT; ip link delete vpn0 2>/dev/null || true;"
+        "for table in $(nft list tables | awk '$2 == \"inet\" && $3 ~ /^(test|localdev)$/ { print $3 }'); do"
+        " nft delete table inet $table; done;"
+        "iptables -P INPUT ACCEPT; iptables -F INPUT; [ ! -e /sys/class/net/vpn0 ] || ip link delete vpn0;"
         f"rm -rf {UNITS}/*; mkdir -p /run/systemd/system; ip -4 address flush dev lo to 10.0.0.0/8"
     )
     patient.lab.make(patient.repo, "dev-alias")

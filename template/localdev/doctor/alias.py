@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from engine import Engine
+from engine import Engine, change_ip
 from finding import Finding, fail, ok, warn
 from project import Project
 from system import system
@@ -41,7 +41,7 @@ def check_address(project: Project) -> Iterator[Finding]:
             continue
         if interface != system.LOOPBACK:
             text = f"{ip} belongs to {interface}: another network uses it"
-            yield fail("alias.elsewhere", "alias", text, f'make dev-update ARGS="-d alias_ip={another(ip)}"')
+            yield fail("alias.elsewhere", "alias", text, change_ip(another(ip)))
         elif prefix != 32:
             there = True
             text = f"{ip}/{prefix} is on {interface}; with that mask it claims all of its network, it should be /32"
@@ -110,7 +110,7 @@ def check_neighbours(project: Project, engine: Engine) -> Iterator[Finding]:
     route = system.covering_route(project.ip)
     if route:
         text = f"the route {route} (a VPN or LAN) covers {project.ip}: what has it there cannot be reached from here"
-        yield warn("alias.route", "alias", text, f'make dev-update ARGS="-d alias_ip={elsewhere(project.ip)}"')
+        yield warn("alias.route", "alias", text, change_ip(elsewhere(project.ip)))
     if not engine.info():
         return
     names = engine.ask("network", "ls", "--format", "{{.Name}}").out.split()

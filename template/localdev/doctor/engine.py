@@ -155,9 +155,9 @@ def colima_copies_addresses(info: dict[str, Any]) -> bool:
         return False
 
 
-def change_ip() -> str:
-    """Return the command that gives the project an address which every runtime takes."""
-    return f'make dev-update ARGS="-d alias_ip={SAFE_IP}"'
+def change_ip(ip: str = SAFE_IP) -> str:
+    """Return the command that gives the project the alias `ip`, unless told otherwise one that every runtime takes."""
+    return f'make dev-update ARGS="-d alias_ip={ip}"'
 
 
 def check(engine: Engine) -> list[Finding]:

@@ -96,7 +96,7 @@ def identify(port: int, listeners: list[Listener]) -> tuple[str, frameworks.Matc
             commands.append(words)
             pid = parent
     match = frameworks.find(commands)
-    program = printable(program or next((listener.name for listener in listeners if listener.name), ""))
+    program = program or next((listener.name for listener in listeners if listener.name), "")
     if not pids:
         return f"another user's process ({system.owner_hint(port)} names it)", match, program
     process = f"{program or 'a process'}, pid {pids[0]}"
@@ -111,11 +111,6 @@ def is_rails(listeners: list[Listener]) -> bool:
     """Tell whether the server's folder is a Rails application: then a puma was started by `rails server`."""
     pids = [pid for listener in listeners for pid in listener.pids]
     return any(os.path.isfile(f"/proc/{pid}/cwd/bin/rails") for pid in pids) or os.path.isfile("bin/rails")
-
-
-def printable(text: str) -> str:
-    """Return `text` without what could move a terminal's cursor."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def with_ipv4(port: int) -> bool:
