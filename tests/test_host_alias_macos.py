@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -125,11 +126,15 @@ class Laptop(FakeMac):
         return self
 
     def everything(self) -> tuple[Any, ...]:
-        """Return all that `up` and `down` could change."""
-        files = {
-            path.name: (path.lstat(), os.readlink(path) if path.is_symlink() else path.is_file() and path.read_bytes())
-            for path in self.path(DAEMONS).iterdir()
-        }
+        """Return all that `up` and `down` could change: of a file everything but the time it was last read."""
+
+        facts = attrgetter("st_ino", "st_mode", "st_uid", "st_gid", "st_mtime_ns", "st_ctime_ns")
+
+        def of(path: Path) -> tuple[Any, ...]:
+            content = os.readlink(path) if path.is_symlink() else path.is_file() and path.read_bytes()
+            return (*facts(path.lstat()), content)
+
+        files = {path.name: of(path) for path in self.path(DAEMONS).iterdir()}
         return files, self.masks, self.loaded, self.disabled
 
     def as_root(self) -> list[str]:
