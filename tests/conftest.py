@@ -3,6 +3,7 @@ settings, and nothing is written outside of pytest's temporary folders."""
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,10 @@ PROJECT = Path(__file__).parents[1]
 PROXIES = [
     name for name in yaml.safe_load((PROJECT / "copier.yml").read_text())["web_proxy"]["choices"] if name != "none"
 ]
+
+# A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C; some tests type it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
