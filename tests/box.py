@@ -14,15 +14,8 @@ from needs import need, need_command, need_root
 UNITS = Path("/etc/systemd/system")
 Result = tuple[int, str, str]
 
-# Stands in for systemctl where a test is not about systemd: writes its words down, makes and removes the link.
-SYSTEMCTL = """#!/bin/sh
-printf '%s\\n' "$*" >>/mnt/systemctl.calls
-link=/etc/systemd/system/multi-user.target.wants/$2
-case $1 in
-enable) /bin/mkdir -p "${link%/*}" && /bin/ln -sf "/etc/systemd/system/$2" "$link" ;;
-disable) /bin/rm -f "/etc/systemd/system/multi-user.target.wants/$3" ;;
-esac
-"""
+# Stands in for systemctl, and for systemd.
+SYSTEMCTL = Path(__file__).with_name("systemctl").read_text()
 # Becomes root by a setuid copy of setpriv, and counts.
 SUDO = """#!/bin/sh
 printf '%s\\n' "$*" >>/mnt/sudo.calls

@@ -184,5 +184,5 @@ def alias(rendered: Render, run: Run) -> Iterator[None]:
     need(there or os.geteuid() == 0, f"the alias {ALIAS_IP}", "make dev-alias in a generated repo, or sudo make test")
     yield
     if not there:
-        run("sh", "localdev/host-alias", "down", cwd=rendered(), check=True)
+        run("sh", "localdev/host-alias", "down", "--yes", cwd=rendered(), check=True)
         assert not has_alias()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from box import SYSTEMCTL
 from conftest import Render
 from machine import ALIAS_IP, retry
 from needs import need, need_command, need_engine, need_root
@@ -40,22 +41,6 @@ mount -t tmpfs none {UNITS}
 rm -f /etc/resolv.conf; touch /etc/resolv.conf
 """
 
-# Does at once what systemd would do: links are made, commands are run.
-SYSTEMCTL = f"""#!/bin/sh
-set -eu
-verb=$1 unit=''
-for unit; do :; done
-file={UNITS}/$unit link={UNITS}/multi-user.target.wants/$unit
-case $verb in
-enable) mkdir -p "${{link%/*}}" && ln -sf "$file" "$link" ;;
-disable) rm -f "$link" ;;
-esac
-case $* in
-restart* | start* | *--now*)
-	[ "$verb" = disable ] || sed -n 's/^ExecStart=//p' "$file" | sh -eu
-	;;
-esac
-"""
 # Who runs the tests is root already.
 SUDO = '#!/bin/sh\n[ "$1" != -n ] || shift\nexec "$@"\n'
 

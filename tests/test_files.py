@@ -141,22 +141,22 @@ def test_unit_and_plist_carry_the_same_format_and_nothing_of_the_project(rendere
         return [(rendered(**answers) / f"localdev/host-alias.{kind}").read_text() for kind in ("plist", "service")]
 
     formats = [re.findall(r"host-alias format ([0-9]+)\b", text) for text in daemons()]
-    assert len(formats[0]) == 1 and formats[0] == formats[1]
+    assert [len(found) for found in formats] == [1, 1]
     # All repos of a machine share one daemon: two that differ would replace each other's for ever.
     assert daemons() == daemons(project_slug="other", web_port="9999", native_services="x:1", databases="[redis]")
 
 
 def test_a_changed_daemon_has_a_new_format() -> None:
-    """When this fails: raise the number in `host-alias format N` of both files, then put the new digests here.
+    """When this fails: raise the number in that file's `host-alias format N`, then put it with the new digest here.
 
     An installed daemon is replaced when its format is older and left alone when it is newer, so a text may never change
     under the same number.
     """
-    digests = {
-        name: hashlib.sha256((PROJECT / "template/localdev" / f"{name}.jinja").read_bytes()).hexdigest()[:16]
-        for name in ("host-alias.plist", "host-alias.service")
-    }
-    assert digests == {1: {"host-alias.plist": "aafd37803ac98267", "host-alias.service": "47f6bc560d7d70d3"}}[1]
+    files = ("host-alias.plist", "host-alias.service")
+    texts = [(PROJECT / "template/localdev" / f"{name}.jinja").read_bytes() for name in files]
+    formats = [int(re.findall(rb"host-alias format ([0-9]+)\b", text)[0]) for text in texts]
+    digests = [hashlib.sha256(text).hexdigest()[:16] for text in texts]
+    assert list(zip(formats, digests, strict=True)) == [(1, "aafd37803ac98267"), (2, "5a59681635f15900")]
 
 
 def every_combination() -> list[dict[str, str]]:

@@ -48,6 +48,13 @@ def plain(box: Box) -> Box:
 SET = [(IP, 32, "host")]
 
 
+def answer(box: Box, ip: str, label: str = "a.b") -> None:
+    """Give the box's repo another address and label, as an update with these answers does."""
+    for name in ("host-alias.conf", "host-alias.service"):
+        file = box.source / "localdev" / name
+        file.write_text(file.read_text().replace(LABEL, label).replace(IP, ip))
+
+
 def test_from_a_fresh_machine_to_the_address_and_back(plain: Box) -> None:
     code, out, err = plain("check")
     assert (code, out, err) == (3, "", f"host-alias: {IP} is not on lo. Run: make dev-alias\n")
@@ -67,11 +74,11 @@ def test_from_a_fresh_machine_to_the_address_and_back(plain: Box) -> None:
         f"address  {IP}  present on lo\ndaemon   {UNIT}  not possible here: systemd does not run here\n",
         "",
     )
-    code, out, err = plain("down")
+    code, out, err = plain("down", "--yes")
     assert (code, out) == (0, "")
     assert err.endswith(f"host-alias: {IP} and its daemon are gone.\n")
     assert plain.addresses() == []
-    code, out, err = plain("down")
+    code, out, err = plain("down", "--yes")
     assert (code, out) == (0, "")
     assert err == f"host-alias: nothing to remove: {IP} is not on lo and nothing adds it at boot.\n"
     assert plain("check")[0] == 3
@@ -93,23 +100,23 @@ def test_an_address_that_only_looks_alike_is_not_ours_and_stays(plain: Box, pref
     assert plain("check")[0] == 3
     assert plain("up")[0] == 0
     assert {a[0] for a in plain.addresses()} == {IP, *others}
-    assert plain("down")[0] == 0
+    assert plain("down", "--yes")[0] == 0
     assert {a[0] for a in plain.addresses()} == set(others)
 
 
 @pytest.mark.parametrize("wanted", ["10.254.254.25", "10.254.254.2", "110.254.254.254"])
 def test_the_address_is_no_pattern_and_no_part_of_a_longer_one(plain: Box, wanted: str) -> None:
-    (plain.source / "localdev" / "host-alias.conf").write_text(f"label=a.b\nip={wanted}\n")
+    answer(plain, wanted)
     plain.root(f"ip address add {IP}/32 dev lo; ip address add 10.254.254.250/32 dev lo")
     assert plain("check")[0] == 3
     assert plain("up")[0] == 0
     assert plain("check")[0] == 0
-    assert plain("down")[0] == 0
+    assert plain("down", "--yes")[0] == 0
     assert {a[0] for a in plain.addresses()} == {IP, "10.254.254.250"}
 
 
 def test_a_dot_in_the_address_matches_only_a_dot(plain: Box) -> None:
-    (plain.source / "localdev" / "host-alias.conf").write_text("label=a.b\nip=10.2.3.4\n")
+    answer(plain, "10.2.3.4")
     plain.root("ip address add 10.213.4.1/32 dev lo; ip address add 10.2.3.41/32 dev lo")
     assert plain("check")[0] == 3
 
@@ -117,7 +124,7 @@ def test_a_dot_in_the_address_matches_only_a_dot(plain: Box) -> None:
 def test_an_address_with_another_prefix_length_counts_and_can_be_removed(plain: Box) -> None:
     plain.root(f"ip address add {IP}/24 dev lo")
     assert plain("up") == (0, "", "")
-    assert plain("down")[0] == 0
+    assert plain("down", "--yes")[0] == 0
     assert plain.addresses() == []
 
 
@@ -140,7 +147,7 @@ def test_a_similar_address_on_another_interface_is_nobodys_business(plain: Box) 
 
 
 def test_a_longer_address_on_another_interface_is_nobodys_business(plain: Box) -> None:
-    (plain.source / "localdev" / "host-alias.conf").write_text("label=a.b\nip=10.254.254.25\n")
+    answer(plain, "10.254.254.25")
     plain.root(f"ip link add neighbour type veth peer name peer; ip address add {IP}/24 dev neighbour")
     assert plain("up")[0] == 0
     assert plain.addresses() == [("10.254.254.25", 32, "host")]
@@ -250,7 +257,7 @@ def test_the_environment_changes_nothing(plain: Box, name: str) -> None:
     assert err.count("\n") == 3
     assert plain.addresses() == SET
     assert plain("up", env=env) == (0, "", "")
-    assert plain("down", env=env)[0] == 0
+    assert plain("down", "--yes", env=env)[0] == 0
     assert plain.addresses() == []
     assert "canary" not in plain.root("ls /mnt")
 
@@ -269,7 +276,10 @@ def test_it_works_with_no_environment_at_all(plain: Box) -> None:
 def test_every_shell_does_the_same(box: Box, shell: str) -> None:
     need_command(shell.split()[0])
     box.fake_systemd()
-    results = [box.run(*shell.split(), box.script, verb) for verb in ("check", "up", "up", "check", "down", "status")]
+    results = [
+        box.run(*shell.split(), box.script, *verb.split())
+        for verb in ("check", "up", "up", "check", "down --yes", "status")
+    ]
     assert [code for code, _, _ in results] == [3, 0, 0, 0, 0, 3], results
     assert results[2] == (0, "", "")
     assert box.units() == []
@@ -353,7 +363,7 @@ def test_one_sudo_does_it_all_and_only_the_first_time(box: Box) -> None:
     assert box("up", user=True) == (0, "", "")
     assert box("check", user=True) == (0, "", "")
     assert box.calls("sudo") == ["-n /bin/sh -eu"]
-    assert box("down", user=True)[0] == 0
+    assert box("down", "--yes", user=True)[0] == 0
     assert box.calls("sudo") == ["-n /bin/sh -eu"] * 2
     assert box.addresses() == []
     assert box.units() == []
@@ -365,7 +375,7 @@ def test_commands_that_ran_without_effect_are_no_success(box: Box) -> None:
     assert (code, out) == (1, "")
     assert err.endswith(f"host-alias: the commands ran, yet {IP} is not on lo. Run: make dev-status\n")
     box.root(f"ip address add {IP}/32 dev lo")
-    code, out, err = box("down", user=True)
+    code, out, err = box("down", "--yes", user=True)
     assert (code, out) == (1, "")
     assert err.endswith(f"host-alias: {IP} is still on lo: something else adds it. Run: make dev-status\n")
 
@@ -422,7 +432,7 @@ def test_the_plan_pasted_into_a_shell_makes_it_so(box: Box, user: bool) -> None:
 def test_every_command_of_the_plan_has_an_absolute_path(box: Box) -> None:
     box.fake_systemd()
     lines = box("plan")[1].splitlines()
-    text = lines.index("/bin/cat >" + UNIT + ".new <<'END_OF_FILE'")
+    text = lines.index("/bin/cat >" + UNIT + ".$$ <<'END_OF_FILE'")
     commands = lines[:text] + lines[lines.index("END_OF_FILE") + 1 :]
     shells_own = re.compile(r"umask 022|trap '.*; /bin/rm -f \S+; .*' EXIT|AS_ROOT")
     assert [
@@ -520,7 +530,7 @@ def test_units_that_cannot_be_written_fail_with_the_reason_and_leave_no_file(box
     assert (code, out) == (1, "")
     assert "Read-only file system" in err
     assert err.endswith(
-        f"host-alias: a command failed (its message is above). Now: {IP} is present, its daemon is missing\n"
+        f"host-alias: a command failed (its message is above). Now: {IP} is missing, its daemon is missing\n"
     )
     assert box.units() == []
 
@@ -535,24 +545,27 @@ def test_a_file_that_cannot_be_renamed_is_not_left_behind(box: Box) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "state"),
-    [("daemon-reload", "installed, not loaded"), ("enable", "installed, not loaded"), ("restart", "installed")],
+    ("word", "state"), [("daemon-reload", "missing"), ("restart", "missing"), ("enable", "present")]
 )
 def test_a_failing_systemctl_is_exit_code_1_with_its_message_and_the_state(box: Box, word: str, state: str) -> None:
-    broken = f'{SYSTEMCTL}[ "$1" != {word} ] || {{ echo "Failed to do it: Access denied" >&2; exit 4; }}\n'
-    if word == "enable":
-        broken = broken.replace("enable)", "never)")
-    box.fake_systemd(broken)
+    fault = f'[ "$1" != {word} ] || {{ echo "Failed to do it: Access denied" >&2; exit 4; }}'
+    box.fake_systemd(SYSTEMCTL.replace("\nset -eu\n", f"\nset -eu\n{fault}\n"))
     code, out, err = box("up")
     assert (code, out) == (1, "")
     assert "Failed to do it: Access denied\n" in err
     assert err.endswith(
-        f"host-alias: a command failed (its message is above). Now: {IP} is present, its daemon is {state}\n"
+        "host-alias: a command failed (its message is above)."
+        f" Now: {IP} is {state}, its daemon is installed, not loaded\n"
     )
-    assert f"./{LABEL}.service.new" not in box.units()
+    assert box.units() == [f"./{LABEL}.service"]
+    assert box("check")[0] == 3
+    box.replace(systemctl=SYSTEMCTL)
+    box.mount_commands()
+    assert box("up")[0] == 0
+    assert box("check") == (0, "", "")
 
 
-def test_a_failing_ip_is_exit_code_1_and_no_daemon_is_left(box: Box) -> None:
+def test_a_failing_ip_is_exit_code_1_and_the_daemon_is_not_enabled(box: Box) -> None:
     real = shutil.which("ip")
     box.root(f"cp -L {real} /mnt/real-ip")
     # /sbin/ip may be a file or a link, so it is covered where it is.
@@ -567,9 +580,9 @@ def test_a_failing_ip_is_exit_code_1_and_no_daemon_is_left(box: Box) -> None:
     code, out, err = box("up")
     assert (code, out) == (1, "")
     assert "RTNETLINK answers: Operation not permitted\n" in err
-    assert err.endswith(f"Now: {IP} is missing, its daemon is missing\n")
-    assert box.units() == []
-    assert box.calls("systemctl") == []
+    assert err.endswith(f"Now: {IP} is missing, its daemon is installed, not loaded\n")
+    assert box.units() == [f"./{LABEL}.service"]
+    assert "guard" not in box.root("nft list ruleset")
 
 
 @pytest.mark.parametrize("verb", ["up", "down"])
@@ -585,14 +598,17 @@ def test_a_unit_that_is_a_link_to_nothing_is_somebody_elses(box: Box, verb: str)
 
 def test_a_unit_for_a_longer_address_is_no_claim(box: Box) -> None:
     box.fake_systemd()
-    for name in ("host-alias.conf", "host-alias.service"):
-        file = box.source / "localdev" / name
-        file.write_text(file.read_text().replace(IP, "10.254.254.25"))
+    answer(box, "10.254.254.25")
     box.root(f"printf '{OTHER_UNIT.format(ip=IP)}' >{UNITS}/other.service")
     code, _, err = box("up")
     assert code == 0
-    assert "other.service" not in err + box("status")[1]
-    assert box("down")[0] == 0
+    removal = f"sudo systemctl disable --now other.service && sudo rm {UNITS}/other.service"
+    assert err.endswith(
+        f"host-alias: {UNITS}/other.service adds {IP}. If no project of this machine uses that any more:"
+        f" {removal} && sudo ip address delete {IP}/32 dev lo\n"
+    )
+    assert f"also     {UNITS}/other.service  adds {IP}\n" in box("status")[1]
+    assert box("down", "--yes")[0] == 0
     assert box.units() == ["./other.service"]
 
 
@@ -730,12 +746,12 @@ def test_up_installs_enables_and_starts_a_unit_that_brings_the_address_back_at_b
 @pytest.mark.engine
 def test_down_leaves_nothing_behind_not_even_after_a_reboot(machine: Machine) -> None:
     assert machine("up")[0] == 0
-    code, out, err = machine("down")
+    code, out, err = machine("down", "--yes")
     assert (code, out) == (0, ""), err
     assert machine.addresses() == ["127.0.0.1/8"]
     assert machine.sh("find /etc /run /lib/systemd -name '*host-alias*' 2>/dev/null") == ""
     assert machine("check")[0] == 3
-    assert machine("down")[0] == 0
+    assert machine("down", "--yes")[0] == 0
     machine.reboot()
     assert machine.addresses() == ["127.0.0.1/8"]
     assert machine("check")[0] == 3
@@ -799,7 +815,7 @@ def test_another_unit_for_the_address_is_named_and_makes_down_refuse(machine: Ma
     assert code == 0
     assert f"{UNITS}/other.service claims {IP} too" in err
     assert f"also     {UNITS}/other.service  claims {IP}\n" in machine("status")[1]
-    code, out, err = machine("down")
+    code, out, err = machine("down", "--yes")
     assert (code, out) == (1, "")
     assert err.startswith(f"host-alias: {UNITS}/other.service claims {IP} too")
     assert machine.addresses() == ON
@@ -812,7 +828,7 @@ def test_a_unit_for_a_similar_address_is_nobodys_business(machine: Machine) -> N
     code, _, err = machine("up")
     assert code == 0
     assert "other.service" not in err + machine("status")[1]
-    assert machine("down")[0] == 0
+    assert machine("down", "--yes")[0] == 0
 
 
 @pytest.mark.engine
@@ -852,7 +868,7 @@ def test_a_start_that_fails_is_exit_code_1_with_systemds_message(machine: Machin
     assert err.endswith(
         f"host-alias: a command failed (its message is above). Now: {IP} is present, its daemon is installed\n"
     )
-    assert machine.sh(f"find {UNITS} -name '*.new'") == ""
+    assert machine.sh(f"find {UNITS} -name '*.service.[0-9]*'") == ""
 
 
 @pytest.mark.engine

@@ -158,7 +158,7 @@ def laptop(rendered: Render, tmp_path: Path) -> Iterator[Make]:
     yield laptop
     for mac in made:
         assert mac.masks.get("127.0.0.1") == "0xff000000", "127.0.0.1 is gone"
-        assert list(mac.path(DAEMONS).glob("*.new*")) == [], "a temporary file is left where launchd looks"
+        assert list(mac.path(DAEMONS).glob("*.plist.*")) == [], "a temporary file is left where launchd looks"
         assert not [call for call in mac.as_root() if re.search(r"ifconfig lo0 (-alias|[0-9.]+)$", call)]
 
 
@@ -232,7 +232,7 @@ def test_up_writes_nothing_to_standard_output(mac: Laptop) -> None:
     code, out, err = mac.say("up")
     assert (code, out) == (0, "")
     assert last_line(err) == f"host-alias: {IP} is on lo0, now and after every reboot."
-    assert mac.say("down")[:2] == (0, "")
+    assert mac.say("down", "--yes")[:2] == (0, "")
 
 
 def test_a_terminal_gets_colour_and_no_color_gets_none(laptop: Make) -> None:
@@ -266,7 +266,10 @@ def test_what_is_planned_is_what_runs(laptop: Make) -> None:
     pasted.forget_calls()
     assert pasted.run(["/bin/sh"], user=0, stdin=plan.removeprefix("sudo ")).returncode == 0
     assert ran.on_terminal("up").code == 0
-    assert ran.as_root() == pasted.as_root()
+    # Root's shell puts its process number into the name of the new file.
+    assert [re.sub(r"plist\.[0-9]+", "plist.$$", call) for call in ran.as_root()] == [
+        re.sub(r"plist\.[0-9]+", "plist.$$", call) for call in pasted.as_root()
+    ]
 
 
 # ---- other addresses of lo0
@@ -295,7 +298,7 @@ def test_an_address_that_only_looks_alike_is_not_taken_for_ours(
     assert mac.say("up", user=0)[0] == 0
     assert mac.addresses == ["127.0.0.1", *others, wanted]
     assert mac.say("check") == (0, "", "")
-    assert mac.say("down", user=0)[0] == 0
+    assert mac.say("down", "--yes", user=0)[0] == 0
     assert mac.addresses == ["127.0.0.1", *others]
 
 
@@ -500,7 +503,10 @@ def test_beside_the_old_daemon_ours_is_installed_and_the_old_one_named(laptop: M
     ours = f"{DAEMONS}/local.host-alias.{OLD_IP}.plist"
     seen = mac.on_terminal("up")
     assert (seen.code, mac.prompts) == (0, 1)
-    assert f"host-alias: {OLD_PLIST} claims {OLD_IP} too; both may stay." in seen.before
+    removal = f"sudo launchctl bootout system/{OLD_LABEL}; sudo rm {OLD_PLIST}"
+    assert seen.after.endswith(
+        f"host-alias: {OLD_PLIST} claims {OLD_IP}, too; both may stay. To remove that one: {removal}\n"
+    )
     assert sorted(path.name for path in mac.path(DAEMONS).iterdir()) == [Path(OLD_PLIST).name, Path(ours).name]
     assert mac.path(OLD_PLIST).read_text() == OLD_TEXT
     assert mac.masks[OLD_IP] == "0xffffffff"
@@ -511,9 +517,9 @@ def test_beside_the_old_daemon_ours_is_installed_and_the_old_one_named(laptop: M
         "",
     )
     before = mac.everything()
-    code, out, err = mac.say("down")
+    code, out, err = mac.say("down", "--yes")
     assert (code, out) == (1, "")
-    assert err.startswith(f"host-alias: {OLD_PLIST} claims {OLD_IP} too, ")
+    assert err.startswith(f"host-alias: {OLD_PLIST} claims {OLD_IP}, too, ")
     assert err.count("\n") == 1
     assert (mac.everything(), mac.prompts) == (before, 1)
 
@@ -608,7 +614,7 @@ def test_without_a_terminal_it_neither_hangs_nor_changes_anything(
     mac.sudo = sudo
     before = mac.everything()
     plan = mac.say(verb, "--dry-run")[1]
-    code, out, err = mac.say(verb, timeout=20)
+    code, out, err = mac.say(verb, "--yes", timeout=20)
     assert (code, out) == (4, "")
     assert f"{SHOWN_FIRST}\n{plan}" in err
     assert last_line(err) == last
@@ -620,7 +626,7 @@ def test_a_remembered_password_is_enough_without_a_terminal_and_in_ci(laptop: Ma
     mac.sudo = "ticket-cached"
     assert mac.say("up")[0] == 0
     assert_is_installed(mac)
-    assert mac.on_terminal("down", answers=(), CI="1").code == 0
+    assert mac.on_terminal("down", "--yes", answers=(), CI="1").code == 0
     assert (mac.addresses, mac.prompts) == (["127.0.0.1"], 0)
 
 
@@ -635,7 +641,7 @@ def test_root_needs_no_sudo(laptop: Make, macos: str) -> None:
     assert "AS_ROOT" not in err, "there is nothing to agree to"
     assert_is_installed(mac)
     assert mac.say("up", user=0) == (0, "", "")
-    assert mac.say("down", user=0)[0] == 0
+    assert mac.say("down", "--yes", user=0)[0] == 0
     assert mac.addresses == ["127.0.0.1"]
 
 
@@ -656,11 +662,9 @@ FAILURES = {
         (119, "Bootstrap failed: 119: Service is disabled", "present", "installed, not loaded"),
         (122, "Bootstrap failed: 122: Path had bad ownership/permissions", "present", "installed, not loaded"),
     ),
-    "launchctl enable": (
-        (1, "Could not enable service: 1: Operation not permitted", "present", "installed, not loaded"),
-    ),
-    "chown": ((1, f"chown: {PLIST}.new: Operation not permitted", "present", "missing"),),
-    "chmod": ((1, f"chmod: Unable to change file mode on {PLIST}.new: Operation not permitted", "present", "missing"),),
+    "launchctl enable": ((1, "Could not enable service: 1: Operation not permitted", "present", "missing"),),
+    "chown": ((1, f"chown: {PLIST}.1: Operation not permitted", "present", "missing"),),
+    "chmod": ((1, f"chmod: Unable to change file mode on {PLIST}.1: Operation not permitted", "present", "missing"),),
 }
 
 
@@ -682,7 +686,7 @@ def test_a_command_that_fails_as_root_is_shown_and_the_last_line_tells_the_state
     assert (IP in mac.addresses, mac.path(PLIST).exists(), LABEL in mac.loaded) == (
         *(address == "present", daemon != "missing", False),
     )
-    assert list(mac.path(DAEMONS).glob("*.new*")) == []
+    assert list(mac.path(DAEMONS).glob("*.plist.*")) == []
     assert mac.say("check")[0] == 3
     # Once the reason is gone, the next run does the rest.
     mac.fail(command, 0, "", times=0)
@@ -715,13 +719,12 @@ def test_a_job_that_launchd_keeps_is_a_failure(laptop: Make, verb: str, rc: int,
     mac.sudo = "ok"
     mac.install(edited(mac.plist))
     mac.fail("launchctl bootout", rc, message)
-    code, _, err = mac.say(verb)
+    code, _, err = mac.say(verb, "--yes")
     assert code == 1
     assert message in err
-    state = "installed" if verb == "up" else "out of date"
     assert err.splitlines()[-2:] == [
         last,
-        f"host-alias: a command failed (its message is above). Now: {IP} is present, its daemon is {state}",
+        f"host-alias: a command failed (its message is above). Now: {IP} is present, its daemon is out of date",
     ]
     assert "bootstrap" not in "".join(mac.as_root())
 
@@ -812,14 +815,15 @@ def test_down_leaves_nothing(laptop: Make, macos: str) -> None:
     mac.set_up()
     mac.bootout_drains = 3
     plan = mac.say("down", "--dry-run")[1]
-    seen = mac.on_terminal("down")
+    seen = mac.on_terminal("down", "--yes")
     assert (seen.code, mac.prompts) == (0, 1)
-    assert seen.before == f"host-alias: removing {IP} from lo0, and its daemon.\n{SHOWN_FIRST}\n{plan}"
+    others_too = "every project of this machine that uses the address is cut off"
+    assert seen.before == f"host-alias: removing {IP} from lo0, and its daemon: {others_too}.\n{SHOWN_FIRST}\n{plan}"
     assert seen.after == f"\nhost-alias: {IP} and its daemon are gone.\n"
     assert (mac.masks, mac.loaded, list(mac.path(DAEMONS).iterdir())) == (others, {}, [])
     assert mac.say("check")[0] == 3
     gone = f"host-alias: nothing to remove: {IP} is not on lo0 and nothing adds it at boot.\n"
-    assert mac.say("down") == (0, "", gone)
+    assert mac.say("down", "--yes") == (0, "", gone)
     assert mac.say("down", "--dry-run") == (0, "", gone)
     assert mac.prompts == 1
     mac.reboot()
@@ -834,7 +838,7 @@ def test_down_removes_what_there_is(mac: Laptop, rest: str) -> None:
         text = {"older file": edited, "newer file": newer}.get(rest, str)(mac.plist)
         mac.install(text, loaded=rest != "file")
         mac.remove_alias(IP)
-    assert mac.say("down")[0] == 0
+    assert mac.say("down", "--yes")[0] == 0
     assert (mac.addresses, mac.loaded, list(mac.path(DAEMONS).iterdir())) == (["127.0.0.1"], {}, [])
 
 
@@ -881,15 +885,17 @@ def test_down_refuses_while_another_daemon_claims_the_address(mac: Laptop, how: 
     mac.install(CLAIMS[how], other, loaded=False)
     before = mac.everything()
     line = (
-        f"host-alias: {other} claims {IP} too, so something else needs it."
-        " Remove that file first, or leave the address\n"
+        f"host-alias: {other} claims {IP}, too, so something else needs it. Leave the address, or remove that one first:"
+        f" sudo launchctl bootout system/com.example.other; sudo rm {other}"
     )
-    for words in (["down"], ["down", "--dry-run"]):
-        assert mac.say(*words) == (1, "", line)
+    for words in (["down", "--yes"], ["down", "--dry-run"]):
+        code, out, err = mac.say(*words)
+        assert (code, out) == (1, "")
+        assert re.fullmatch(rf"{re.escape(line)}(; sudo ifconfig lo0 -alias 10\.1\.1\.1)?\n", err)
     assert (mac.everything(), mac.as_root()) == (before, [])
     assert f"also     {other}  claims {IP}\n" in mac.say("status")[1]
     mac.path(other).unlink()
-    assert mac.say("down")[0] == 0
+    assert mac.say("down", "--yes")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -906,8 +912,8 @@ def test_down_refuses_while_another_daemon_claims_the_address(mac: Laptop, how: 
 def test_a_daemon_that_does_not_add_the_address_claims_nothing(mac: Laptop, text: str) -> None:
     mac.set_up()
     mac.install(text, f"{DAEMONS}/com.example.other.plist", loaded=False)
-    assert "also" not in mac.say("status")[1]
-    assert mac.say("down")[0] == 0
+    assert "claims" not in mac.say("status")[1]
+    assert mac.say("down", "--yes")[0] == 0
     assert mac.addresses == ["127.0.0.1"]
 
 
@@ -1022,7 +1028,7 @@ def test_what_comes_first_in_the_path_never_runs_as_root(mac: Laptop) -> None:
     mac.fail("launchctl bootstrap", 5, FIVE, times=1)
     mac.run(["/bin/launchctl", "bootout", f"system/{LABEL}"], user=0)
     assert mac.say("up")[0] == 0
-    assert mac.say("down")[0] == 0
+    assert mac.say("down", "--yes")[0] == 0
     assert mac.addresses == ["127.0.0.1"]
     assert not [call for call in mac.calls if call[0].startswith("/usr/local/")]
 

@@ -39,7 +39,7 @@ def called(shell: str) -> list[str]:
     return [need_command(words[0], package) if package else words[0], *words[1:]]
 
 
-VERBS = ("check", "plan", "up", "up", "check", "status", "down --dry-run", "down", "down", "check")
+VERBS = ("check", "plan", "up", "up", "check", "status", "down --dry-run", "down --yes", "down --yes", "check")
 CODES = (3, 0, 0, 0, 0, 0, 0, 0, 0, 3)
 
 # Its arguments are the command: what it says and its exit code for each verb, and the addresses of lo afterwards.

@@ -80,8 +80,8 @@ def test_from_nothing_to_a_page_by_the_quick_start_alone(
         assert "localdev/" in page
         assert time.monotonic() - begin < 300
     finally:
-        for target in ("dev-down", *(() if there else ("dev-alias-down",))):
-            run("make", target, cwd=tmp_path / "my-app", env=newcomer, check=True)
+        for words in (["dev-down"], *([] if there else [["dev-alias-down", "ARGS=--yes"]])):
+            run("make", *words, cwd=tmp_path / "my-app", env=newcomer, check=True)
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["uvx", "pipx"])
@@ -133,13 +133,12 @@ def test_the_questions_and_their_defaults_are_those_of_copier_yml() -> None:
 
 
 def test_the_privileged_commands_are_those_that_run() -> None:
-    for system in ("darwin", "linux"):
-        (shown,) = (
-            line
-            for line in README.splitlines()
-            if line.startswith({"darwin": "/sbin/ifconfig", "linux": "/sbin/ip"}[system])
-        )
-        assert shown.replace(ALIAS_IP, "%s") in (PROJECT / f"template/localdev/sh/{system}.sh").read_text()
+    for command, variable, file in (
+        ("/sbin/ifconfig", "%s", "sh/darwin.sh"),
+        ("/sbin/ip", "{{ alias_ip }}", "host-alias.service.jinja"),
+    ):
+        (shown,) = (line for line in README.splitlines() if line.startswith(command))
+        assert shown.replace(ALIAS_IP, variable) in (PROJECT / "template/localdev" / file).read_text()
 
 
 def test_the_messages_under_troubleshooting_are_ours_or_of_a_known_tool() -> None:

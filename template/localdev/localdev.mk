@@ -49,8 +49,8 @@ dev-hosts-down: ## take them out of /etc/hosts again
 dev-alias: ## give this machine the alias IP; asks for root only when it is missing
 	@sh $(LOCALDEV)/host-alias up
 
-dev-alias-down: ## remove the alias IP and its daemon from this machine
-	@sh $(LOCALDEV)/host-alias down
+dev-alias-down: ## remove the alias IP and its daemon from this machine; asks first (ARGS=--yes: not)
+	@sh $(LOCALDEV)/host-alias down $(ARGS)
 
 dev-update: ## bring fixes from the template, or change an answer (ARGS="-d web_port=8081")
 	@$(COPIER) update --trust -a .copier-answers.localdev.yml $(ARGS)

@@ -93,18 +93,27 @@ contents() {
 	done <"$1"
 }
 
-# claimed_addresses TEXT: sets claimed to the addresses that the plist or unit TEXT adds to an interface
+# claimed_addresses TEXT: sets claimed to the addresses that the plist or unit TEXT adds to an interface, each once, and
+# on_loopback to whether it names the loopback interface
 claimed_addresses() {
-	claimed='' in_command=no adds=no
+	claimed='' in_command=no adds=no on_loopback=no
 	set -f
 	IFS=" 	$newline<>\"'=/;&|()"
 	for word in $1; do
 		case $word in
+		# Each line of a unit is a command of its own.
+		Exec*) in_command=no ;;
 		# ifconfig takes the word alias after the address, too.
 		ifconfig) in_command=yes ;;
 		alias | add | replace) in_command=yes adds=yes ;;
+		"$loopback") on_loopback=yes ;;
 		*[!0-9.]* | 255.*) ;;
-		*.*.*.*) [ "$in_command" = no ] || claimed="$claimed $word" ;;
+		*.*.*.*)
+			case "$claimed $in_command" in
+			*" $word "* | *no) ;;
+			*) claimed="$claimed $word" ;;
+			esac
+			;;
 		esac
 	done
 	unset IFS
@@ -125,9 +134,6 @@ format_of() {
 look() {
 	address=missing
 	! os_address_present || address=present
-	daemon=unsupported
-	os_can_persist || return 0
-
 	[ -r "$ours" ] || die 2 "$ours is missing or unreadable. Restore it from git"
 	contents "$ours"
 	wanted=$text
@@ -141,6 +147,8 @@ look() {
 	*) die 2 "$ours adds${claimed:- nothing}, host-alias.conf says $ip. Change answers with: make dev-update" ;;
 	esac
 
+	daemon=unsupported
+	os_can_persist || return 0
 	daemon=missing
 	if [ ! -e "$installed" ] && [ ! -L "$installed" ]; then
 		return 0
@@ -211,25 +219,68 @@ refuse_conflicts() {
 	[ -z "$elsewhere" ] || die 1 "$ip already belongs to $elsewhere. Choose another address: make dev-update"
 }
 
-# warn_of_neighbours: names other daemons for the address, and a route that already leads to it
-warn_of_neighbours() {
-	for claimant in $(other_claimants); do
-		step "$claimant claims $ip too; both may stay. To remove it, see localdev/README.md."
-	done
+# warn_of_route: names a route that already leads to the address
+warn_of_route() {
 	route=''
 	[ "$address" = present ] || route=$(os_route_covering)
 	[ -z "$route" ] || step "warning: $route routes $ip elsewhere (a VPN or LAN); from now on it is this machine."
 }
 
-# other_claimants: prints the daemon files, other than ours, that add the address; never a file with a space in its name
-other_claimants() {
+# each_claimant ACTION: calls ACTION for each daemon file, other than ours, that adds our address, or another one to the
+# loopback interface; sets file, claimed, and same to whether our address is among them
+each_claimant() {
 	for file in "$daemons"/*."${installed##*.}"; do
 		[ -f "$file" ] && [ -r "$file" ] && [ "$file" != "$installed" ] || continue
-		case $file in *[!A-Za-z0-9._/@-]*) continue ;; esac
 		contents "$file"
 		claimed_addresses "$text"
-		case "$claimed " in *" $ip "*) printf '%s\n' "$file" ;; esac
+		same=no
+		case "$claimed " in
+		' ') continue ;;
+		*" $ip "*) same=yes ;;
+		*) [ "$on_loopback" = yes ] || continue ;;
+		esac
+		"$1"
 	done
+}
+
+# claimant: prints the file's name; what is no visible character, so that it cannot change the terminal, as ?
+claimant() {
+	case $file in
+	*[!A-Za-z0-9._/@-]*) printf '%s' "$file" | tr -c '!-~' '?' ;;
+	*) printf '%s' "$file" ;;
+	esac
+}
+
+# claimant_removal: prints the commands that remove the file's job, and its addresses but ours
+claimant_removal() {
+	case $file in
+	*[!A-Za-z0-9._/@-]*) printf 'see localdev/README.md' ;;
+	*) os_removal ;;
+	esac
+}
+
+# print_claimant: prints the file's row for status
+print_claimant() {
+	if [ "$same" = yes ]; then
+		printf 'also     %s  claims %s\n' "$(claimant)" "$ip"
+	else
+		printf 'also     %s  adds%s\n' "$(claimant)" "$claimed"
+	fi
+}
+
+# explain_claimant: says what else adds an address: an earlier set-up of this project, or another project
+explain_claimant() {
+	if [ "$same" = yes ]; then
+		step "$(claimant) claims $ip, too; both may stay. To remove that one: $(claimant_removal)"
+	else
+		step "$(claimant) adds$claimed. If no project of this machine uses that any more: $(claimant_removal)"
+	fi
+}
+
+# refuse_claimant: exits 1 when the file claims our address
+refuse_claimant() {
+	[ "$same" = no ] ||
+		die 1 "$(claimant) claims $ip, too, so something else needs it. Leave the address, or remove that one first: $(claimant_removal)"
 }
 
 # print_plan COMMANDS: prints COMMANDS as one command for root, ready to paste
@@ -243,6 +294,13 @@ root_script() {
 	cleanup=''
 	case $1 in *"$temporary"*) cleanup="; /bin/rm -f $temporary" ;; esac
 	printf "trap 'code=\$?%s; [ \"\$code\" -eq 0 ] || exit 9' EXIT\n%s\n" "$cleanup" "$1"
+}
+
+# ask QUESTION: asks on the terminal; is the answer yes?
+ask() {
+	printf '%s [y/N] ' "$1" >/dev/tty
+	read -r answer </dev/tty || answer=''
+	case $answer in [yY] | [yY][eE][sS]) ;; *) return 1 ;; esac
 }
 
 # can_ask: is there a person at a terminal?
@@ -274,7 +332,25 @@ AS_ROOT
 	esac
 }
 
-# write_commands FILE TEXT: prints commands that write TEXT to FILE.new. TEXT is what was compared: no file can change meanwhile
+# left_behind: is there a file that a killed run could not rename?
+left_behind() {
+	for left in "$installed".[0-9]*; do
+		[ ! -f "$left" ] || return 0
+	done
+	return 1
+}
+
+# sweep_commands: prints commands that remove what killed runs left behind, but not what a living one is writing
+sweep_commands() {
+	! left_behind || cat <<COMMANDS
+for left in $installed.[0-9]*; do
+	kill -0 "\${left##*.}" 2>/dev/null || /bin/rm -f "\$left"
+done
+COMMANDS
+}
+
+# write_commands: prints commands that write what was compared to a file beside the installed one: no file can change meanwhile
 write_commands() {
-	printf "umask 022\n/bin/cat >%s.new <<'END_OF_FILE'\n%s\nEND_OF_FILE\n" "$1" "${2%"$newline"}"
+	sweep_commands
+	printf "umask 022\n/bin/cat >%s <<'END_OF_FILE'\n%s\nEND_OF_FILE\n" "$temporary" "${wanted%"$newline"}"
 }

@@ -38,6 +38,11 @@ os_daemon_on() {
 	/bin/launchctl print "system/$label" >/dev/null 2>&1
 }
 
+# os_job_left: has launchd the daemon loaded, whatever became of its file?
+os_job_left() {
+	os_daemon_on
+}
+
 # os_address_elsewhere: prints another interface that has the address
 os_address_elsewhere() {
 	for interface in $(/sbin/ifconfig -l); do
@@ -64,21 +69,23 @@ os_explain_up() {
 # os_up_commands: prints the commands that root has to run, all paths absolute
 os_up_commands() {
 	[ "$address" = present ] || printf '/sbin/ifconfig lo0 alias %s netmask 255.255.255.255\n' "$ip"
+	[ "$daemon" != ready ] || return 0
+	# Unloaded first and loaded last: where it is loaded, all in between was done.
+	printf '/bin/launchctl enable system/%s\n' "$label"
+	bootout_commands
 	# A file like ours that launchd does not load may have a bad owner or mode: it is written again.
 	[ "$daemon" != off ] || [ "$text" != "$wanted" ] || daemon=rewrite
 	case $daemon in missing | older | rewrite)
 		# Written, not copied: a copy would keep a quarantine attribute, and launchd refuses such a file.
-		write_commands "$installed" "$wanted"
+		write_commands
 		cat <<COMMANDS
-/usr/sbin/chown root:wheel $installed.new
-/bin/chmod 0644 $installed.new
-/bin/mv -f $installed.new $installed
+/usr/sbin/chown root:wheel $temporary
+/bin/chmod 0644 $temporary
+/bin/mv -f $temporary $installed
 COMMANDS
 		;;
 	esac
-	[ "$daemon" = ready ] || cat <<COMMANDS
-/bin/launchctl enable system/$label
-$(bootout_commands)
+	cat <<COMMANDS
 # bootstrap can say "5: Input/output error" while the old job is still going: only print tells.
 tries=10
 until error=\$(/bin/launchctl bootstrap system $installed 2>&1) || /bin/launchctl print system/$label >/dev/null 2>&1; do
@@ -106,7 +113,17 @@ COMMANDS
 
 # os_down_commands: prints the commands that remove the daemon, then the address
 os_down_commands() {
+	sweep_commands
 	bootout_commands
 	printf '/bin/rm -f %s\n' "$installed"
 	[ "$address" = missing ] || printf '/sbin/ifconfig lo0 -alias %s\n' "$ip"
+}
+
+# os_removal: prints in one line how to remove another daemon, file, with the addresses in claimed that are not ours
+os_removal() {
+	job=${file##*/}
+	printf 'sudo launchctl bootout system/%s; sudo rm %s' "${job%.plist}" "$file"
+	for other in $claimed; do
+		[ "$other" = "$ip" ] || printf '; sudo ifconfig lo0 -alias %s' "$other"
+	done
 }

@@ -8,7 +8,9 @@
 # exit codes: 0 done, 1 failed or declined, 2 usage or bad configuration, 4 needs a yes or root and cannot ask
 set -eu
 LC_ALL=C
-export LC_ALL
+# Root may run this, too: no command comes from a folder that others may write.
+PATH=/usr/bin:/bin:/usr/sbin:/sbin
+export LC_ALL PATH
 unset IFS
 program=localdev
 hosts=/etc/hosts
@@ -124,12 +126,7 @@ run() {
 	print_plan "$1" >&2
 	if [ "$yes" = no ]; then
 		can_ask || die 4 "cannot ask here. Run the commands above in a terminal, or: $again ARGS=--yes"
-		printf 'Run them? [y/N] ' >/dev/tty
-		read -r answer </dev/tty || answer=''
-		case $answer in
-		[yY] | [yY][eE][sS]) ;;
-		*) die 1 "nothing was changed" ;;
-		esac
+		ask 'Run them?' || die 1 "nothing was changed"
 	fi
 	run_as_root "$1"
 }

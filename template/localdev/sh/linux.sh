@@ -7,6 +7,8 @@ os_begin() {
 	ours=$here/host-alias.service
 	daemons=/etc/systemd/system
 	installed=$daemons/$label.service
+	# Enabling is the last step of `up`: where this link is, all before it was done.
+	link=$daemons/multi-user.target.wants/$label.service
 	[ -x /sbin/ip ] || die 1 "/sbin/ip is missing. Install the package iproute2 (on some systems: iproute)"
 }
 
@@ -32,9 +34,14 @@ os_why_not_persistent() {
 	printf 'systemd does not run here'
 }
 
-# os_daemon_on: will systemd start the unit at boot?
+# os_daemon_on: will systemd start the unit at boot, and did it start it now? That is when the guard is there
 os_daemon_on() {
-	[ -L "$daemons/multi-user.target.wants/$label.service" ]
+	[ -L "$link" ] && /bin/systemctl is-active --quiet "$label.service"
+}
+
+# os_job_left: has systemd something of the unit, whatever became of its file?
+os_job_left() {
+	os_can_persist && { [ -L "$link" ] || /bin/systemctl is-active --quiet "$label.service"; }
 }
 
 # os_address_elsewhere: prints another interface that has the address
@@ -52,26 +59,55 @@ os_route_covering() {
 # os_explain_up: says beforehand what this system cannot keep
 os_explain_up() {
 	[ "$daemon" != unsupported ] || step "it will be gone after a reboot: $(os_why_not_persistent)."
+	[ -x /usr/sbin/nft ] || [ -x /sbin/iptables ] ||
+		step "warning: without nftables or iptables, a neighbour on the LAN who sets a route to $ip reaches what listens on it."
+}
+
+# unit_commands KEY: prints the commands of our unit's lines KEY=..., to be run where there is no systemd
+unit_commands() {
+	awk -v key="$1=" '
+		index($0, key) == 1 { $0 = substr($0, length(key) + 1); command = 1 }
+		command { command = sub(/\\$/, ""); printf command ? "%s" : "%s\n", $0 }' "$ours"
 }
 
 # os_up_commands: prints the commands that root has to run, all paths absolute
 os_up_commands() {
-	[ "$address" = present ] || printf '/sbin/ip address replace %s/32 dev lo scope host\n' "$ip"
-	case $daemon in missing | older)
-		write_commands "$installed" "$wanted"
-		printf '/bin/mv -f %s.new %s\n' "$installed" "$installed"
-		;;
-	esac
+	if [ "$daemon" = unsupported ]; then
+		unit_commands ExecStart
+		return 0
+	fi
 	case $daemon in missing | older | off)
-		printf '/bin/systemctl daemon-reload\n/bin/systemctl enable %s.service\n' "$label"
-		printf '/bin/systemctl restart %s.service\n' "$label"
+		[ ! -L "$link" ] || printf '/bin/systemctl disable %s.service\n' "$label"
 		;;
 	esac
+	case $daemon in missing | older)
+		write_commands
+		printf '/bin/mv -f %s %s\n' "$temporary" "$installed"
+		;;
+	esac
+	[ "$daemon" = ready ] || printf '/bin/systemctl daemon-reload\n'
+	printf '/bin/systemctl restart %s.service\n' "$label"
+	[ "$daemon" = ready ] || printf '/bin/systemctl enable %s.service\n' "$label"
 }
 
-# os_down_commands: prints the commands that remove the daemon, then the address
+# os_down_commands: prints the commands that remove the daemon with its guard, then the address
 os_down_commands() {
-	[ ! -e "$installed" ] ||
+	sweep_commands
+	if ! os_can_persist; then
+		unit_commands ExecStopPost
+		printf '/bin/rm -f %s %s\n' "$link" "$installed"
+	elif [ -e "$installed" ]; then
 		printf '/bin/systemctl disable --now %s.service\n/bin/rm -f %s\n/bin/systemctl daemon-reload\n' "$label" "$installed"
+	elif os_job_left; then
+		printf '/bin/systemctl stop %s.service\n/bin/rm -f %s\n/bin/systemctl daemon-reload\n' "$label" "$link"
+	fi
 	[ "$address" = missing ] || printf '/sbin/ip address delete %s dev lo\n' "$on_lo"
+}
+
+# os_removal: prints in one line how to remove another daemon, file, with the addresses in claimed that are not ours
+os_removal() {
+	printf 'sudo systemctl disable --now %s && sudo rm %s' "${file##*/}" "$file"
+	for other in $claimed; do
+		[ "$other" = "$ip" ] || printf ' && sudo ip address delete %s/32 dev lo' "$other"
+	done
 }
