@@ -714,15 +714,17 @@ def machine(shared_machine: Machine) -> Machine:
     """The machine, as if host-alias had never been there."""
     m = shared_machine
     m.sh(
+        f"systemctl stop '*host-alias*' 'other*';"
         f"cd {UNITS}; rm -rf *host-alias* other.service multi-user.target.wants/*host-alias* {LABEL}.service.d;"
         f"ip address flush dev lo label lo scope host to 10.0.0.0/8; systemctl daemon-reload;"
-        f"if systemctl --quiet is-active {LABEL}.service; then systemctl stop {LABEL}.service; fi; systemctl reset-failed"
+        f"systemctl reset-failed"
     )
     assert m("check")[0] == 3
     return m
 
 
 ON = ["127.0.0.1/8", f"{IP}/32"]
+GUARD = f"table ip {LABEL} {{\n\tchain guard {{"
 
 
 @pytest.mark.engine
@@ -741,6 +743,25 @@ def test_up_installs_enables_and_starts_a_unit_that_brings_the_address_back_at_b
     assert machine("check") == (0, "", "")
     assert machine("up") == (0, "", "")
     assert machine.sh(f"systemctl is-active {LABEL}") == "active\n"
+    assert GUARD in machine.sh("nft list ruleset")
+
+
+@pytest.mark.engine
+def test_the_guard_comes_back_when_nftables_empties_the_firewall_or_host_alias_sees_that_it_is_gone(
+    machine: Machine,
+) -> None:
+    machine.sh("systemctl start nftables")
+    try:
+        assert machine("up")[0] == 0
+        machine.sh("nft add table ip of_somebody_else; systemctl restart nftables")
+        assert "of_somebody_else" not in machine.sh("nft list ruleset")
+        assert GUARD in machine.sh("nft list ruleset")
+        assert machine("check") == (0, "", "")
+    finally:
+        machine.sh("systemctl stop nftables")
+    assert machine("check", user="nobody")[0] == 3
+    assert machine("up")[0] == 0
+    assert GUARD in machine.sh("nft list ruleset")
 
 
 @pytest.mark.engine
@@ -749,7 +770,7 @@ def test_down_leaves_nothing_behind_not_even_after_a_reboot(machine: Machine) ->
     code, out, err = machine("down", "--yes")
     assert (code, out) == (0, ""), err
     assert machine.addresses() == ["127.0.0.1/8"]
-    assert machine.sh("find /etc /run /lib/systemd -name '*host-alias*' 2>/dev/null") == ""
+    assert machine.sh("find /etc /run /lib/systemd -name '*host-alias*' 2>/dev/null; nft list ruleset") == ""
     assert machine("check")[0] == 3
     assert machine("down", "--yes")[0] == 0
     machine.reboot()
@@ -766,7 +787,7 @@ def test_the_rendered_unit_pleases_systemd(machine: Machine) -> None:
 @pytest.mark.engine
 @pytest.mark.parametrize(
     "change",
-    ["s/format 1:/format 0:/", "/host-alias format/d", "s/^ProtectHome.*//", "s/dev lo scope host/dev lo/"],
+    ["s/format 2:/format 1:/", "/host-alias format/d", "s/^ProtectHome.*//", "s/dev lo scope host/dev lo/"],
 )
 def test_an_older_or_edited_unit_is_replaced_and_restarted(machine: Machine, change: str) -> None:
     assert machine("up")[0] == 0
@@ -784,7 +805,7 @@ def test_an_older_or_edited_unit_is_replaced_and_restarted(machine: Machine, cha
 @pytest.mark.engine
 def test_a_newer_unit_is_left_alone_byte_for_byte(machine: Machine) -> None:
     assert machine("up")[0] == 0
-    machine.sh(f"sed -i 's/format 1:/format 12:/; $a # of the future' {UNIT}; systemctl daemon-reload")
+    machine.sh(f"sed -i 's/format 2:/format 12:/; $a # of the future' {UNIT}; systemctl daemon-reload")
     before = machine.sh(f"cat {UNIT}; stat -c '%i %Y' {UNIT}")
     assert machine("check") == (0, "", "")
     assert machine("up") == (0, "", "")
@@ -813,11 +834,11 @@ def test_another_unit_for_the_address_is_named_and_makes_down_refuse(machine: Ma
     machine.sh(f"printf '{OTHER_UNIT.format(ip=IP)}' >{UNITS}/other.service; systemctl daemon-reload")
     code, _, err = machine("up")
     assert code == 0
-    assert f"{UNITS}/other.service claims {IP} too" in err
+    assert f"{UNITS}/other.service claims {IP}, too; both may stay." in err
     assert f"also     {UNITS}/other.service  claims {IP}\n" in machine("status")[1]
     code, out, err = machine("down", "--yes")
     assert (code, out) == (1, "")
-    assert err.startswith(f"host-alias: {UNITS}/other.service claims {IP} too")
+    assert err.startswith(f"host-alias: {UNITS}/other.service claims {IP}, too, so something else needs it.")
     assert machine.addresses() == ON
     assert machine("check")[0] == 0
 
@@ -827,7 +848,8 @@ def test_a_unit_for_a_similar_address_is_nobodys_business(machine: Machine) -> N
     machine.sh(f"printf '{OTHER_UNIT.format(ip='10.254.254.25')}' >{UNITS}/other.service")
     code, _, err = machine("up")
     assert code == 0
-    assert "other.service" not in err + machine("status")[1]
+    assert f"{UNITS}/other.service adds 10.254.254.25. If no project" in err
+    assert f"also     {UNITS}/other.service  adds 10.254.254.25\n" in machine("status")[1]
     assert machine("down", "--yes")[0] == 0
 
 
@@ -839,6 +861,9 @@ def test_a_disabled_or_stopped_unit_is_put_right(machine: Machine) -> None:
     assert "installed, not loaded" in machine("status")[1]
     assert machine("up")[0] == 0
     assert machine.sh(f"systemctl is-enabled {LABEL}") == "enabled\n"
+    machine.sh(f"systemctl stop {LABEL}")
+    assert machine("check")[0] == 3
+    assert machine("up")[0] == 0
     machine.sh(f"ip address delete {IP}/32 dev lo")
     assert machine("check")[0] == 3
     assert machine("up")[0] == 0
@@ -866,8 +891,10 @@ def test_a_start_that_fails_is_exit_code_1_with_systemds_message(machine: Machin
     assert (code, out) == (1, "")
     assert f"Job for {LABEL}.service failed" in err
     assert err.endswith(
-        f"host-alias: a command failed (its message is above). Now: {IP} is present, its daemon is installed\n"
+        "host-alias: a command failed (its message is above)."
+        f" Now: {IP} is missing, its daemon is installed, not loaded\n"
     )
+    assert "guard" not in machine.sh("nft list ruleset")
     assert machine.sh(f"find {UNITS} -name '*.service.[0-9]*'") == ""
 
 

@@ -34,14 +34,14 @@ os_why_not_persistent() {
 	printf 'systemd does not run here'
 }
 
-# os_daemon_on: will systemd start the unit at boot, and did it start it now? That is when the guard is there
+# os_daemon_on: will systemd start the unit at boot, and is it started now? While it is, systemd keeps its runtime directory
 os_daemon_on() {
-	[ -L "$link" ] && /bin/systemctl is-active --quiet "$label.service"
+	[ -L "$link" ] && [ -d "/run/$label" ]
 }
 
 # os_job_left: has systemd something of the unit, whatever became of its file?
 os_job_left() {
-	os_can_persist && { [ -L "$link" ] || /bin/systemctl is-active --quiet "$label.service"; }
+	[ -L "$link" ] || [ -d "/run/$label" ]
 }
 
 # os_address_elsewhere: prints another interface that has the address
