@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conftest import Render
-from lab import LAN_LAB, UNITS, Lab, Repo
+from lab import IMAGE, LAN_LAB, UNITS, Lab, Repo
 from machine import ALIAS_IP, retry
 from needs import need_command
 
@@ -80,7 +80,7 @@ def patient(shared_patient: Patient) -> Patient:
     """The repo on a machine without any fault; each test makes one, and what it leaves behind is removed for the next."""
     patient = shared_patient
     patient.lab.root(
-        "for table in $(nft list tables | awk '$2 == \"inet\" && $3 ~ /^(test|localdev)$/ { print $3 }'); do"
+        'for table in $(nft list tables | awk \'$2 == "inet" && $3 == "test" { print $3 }\'); do'
         " nft delete table inet $table; done;"
         "iptables -P INPUT ACCEPT; iptables -F INPUT; [ ! -e /sys/class/net/vpn0 ] || ip link delete vpn0;"
         f"rm -rf {UNITS}/*; mkdir -p /run/systemd/system; ip -4 address flush dev lo to 10.0.0.0/8"
@@ -118,7 +118,6 @@ def http_server(patient: Patient, command: str) -> Iterator[None]:
 
 
 def test_a_healthy_machine_is_told_so(patient: Patient) -> None:
-    patient.apply(patient.finding("guard.missing", "guard")["fix"])
     with patient.lab.listen(WEB, API):
         assert {(one["level"], one["id"], one["subject"]) for one in patient.findings()} == {
             ("ok", "runtime.found", "runtime"),
@@ -366,7 +365,7 @@ LINK = UNITS / "multi-user.target.wants" / UNIT.name
 UNIT_FAULTS = {
     "daemon.missing": (f"rm {UNIT} {LINK}", f"{UNIT} is missing", "make dev-alias"),
     "daemon.older": (
-        f"sed -i 's/format 1:/format 0:/' {UNIT}",
+        f"sed -i 's/format 2:/format 1:/' {UNIT}",
         f"{UNIT} is not what this project has",
         "make dev-alias",
     ),
@@ -407,25 +406,48 @@ def test_a_machine_without_systemd(patient: Patient) -> None:
 # --- the guard --------------------------------------------------------------------------------------------------------
 
 
-def test_the_guard_keeps_the_neighbours_out_and_lets_containers_in(patient: Patient) -> None:
+@pytest.mark.parametrize("systemd", [True, False], ids=["systemd", "no systemd"])
+def test_a_guard_that_is_gone(patient: Patient, systemd: bool) -> None:
     lab = patient.lab
+    if not systemd:
+        lab.root(f"rm -rf /run/systemd {UNITS}/*")
+    lab.root(f"nft delete table ip local.host-alias.{ALIAS_IP}")
     with lab.listen(WEB):
         assert lab.neighbour.reaches(WEB)
-        finding = patient.finding("guard.missing", "guard")
-        assert finding["level"] == "warn"
-        patient.apply(finding["fix"])
+        fix = f"sudo systemctl restart {UNIT.name}" if systemd else "make dev-alias-down ARGS=--yes && make dev-alias"
+        patient.found("warn", "guard.missing", "guard", fix)
+        patient.apply(fix)
         assert patient.ids("guard") == ["guard.present"]
         assert not lab.neighbour.reaches(WEB)
-        assert lab.reaches(WEB)
-        assert patient.container_reaches(WEB)
         assert patient.ids("web") == ["service.alias", "route.answers"]
 
 
-def test_only_root_can_see_the_guard(patient: Patient) -> None:
+def test_who_is_not_root_sees_the_guard_by_its_unit(patient: Patient) -> None:
+    assert UNIT.name in patient.finding("guard.present", "guard", user=True)["text"]
+    patient.lab.root(f"systemctl stop {UNIT.name}")
     fix = "sudo python3 localdev/doctor"
     patient.found("warn", "guard.unknown", "guard", fix, user=True)
     done = patient.lab.run("sh", "-c", fix, cwd=patient.repo.path)
     assert re.search(r"^warn +guard +a neighbour on the LAN", done.stdout, re.M)
+
+
+def test_a_container_network_whose_bridge_the_guard_does_not_know(patient: Patient) -> None:
+    lab, option = patient.lab, "com.docker.network.bridge.name"
+
+    def reaches(network: str) -> bool:
+        words = ("docker", "run", "--rm", "--network", network, "--entrypoint", "wget", IMAGE)
+        return lab.run(*words, "-q", "-T", "2", "-O", "-", f"http://{ALIAS_IP}:{WEB}/").stdout == "hello"
+
+    lab.root(f"docker network create -o {option}=mine0 odd; docker network create -o {option}=br-mine0 known")
+    try:
+        fix = f"in its driver_opts: {option}: br-mine0"
+        assert "network odd from" in patient.found("warn", "guard.bridge", "guard", fix)
+        with lab.listen(WEB):
+            assert reaches("known")
+            assert not reaches("odd")
+    finally:
+        lab.root("docker network rm odd known")
+    assert patient.ids("guard") == ["guard.present"]
 
 
 # --- the stack --------------------------------------------------------------------------------------------------------

@@ -14,6 +14,9 @@ from project import Project
 from system import system
 from tools import run
 
+# Which interfaces the unit's guard lets in, by the beginning of their names.
+GUESTS = ("lo", "docker", "br-", "podman", "cni", "nerdctl", "virbr", "lxcbr", "lxdbr", "incusbr")
+
 
 def check(project: Project, engine: Engine) -> list[Finding]:
     """Find what is wrong with the alias."""
@@ -29,7 +32,7 @@ def check(project: Project, engine: Engine) -> list[Finding]:
         *check_address(project),
         *check_daemon(project, rows),
         *check_neighbours(project, engine),
-        *check_guard(project),
+        *check_guard(project, rows),
     ]
 
 
@@ -125,6 +128,11 @@ def check_neighbours(project: Project, engine: Engine) -> Iterator[Finding]:
                 name = network.get("Name") or network.get("name")
                 text = f"the container network {name}, {subnet}, covers {project.ip}"
                 yield warn("alias.network", "alias", text, f"{' '.join(project.engine)} network rm {name}")
+        option = "com.docker.network.bridge.name"
+        bridge = (network.get("Options") or {}).get(option) or ""
+        if system.LOOPBACK == "lo" and bridge and not bridge.startswith(GUESTS):
+            text = f"the guard keeps the container network {network['Name']} from {project.ip}: its bridge is {bridge}"
+            yield warn("guard.bridge", "guard", text, f"in its driver_opts: {option}: br-{bridge}")
 
 
 def contains(subnet: str, ip: str) -> bool:
@@ -135,27 +143,46 @@ def contains(subnet: str, ip: str) -> bool:
         return False
 
 
-def check_guard(project: Project) -> Iterator[Finding]:
+def check_guard(project: Project, rows: list[list[str]]) -> Iterator[Finding]:
     """Find whether a firewall keeps neighbours on the LAN from what listens on the alias.
 
-    Linux delivers a packet for any of its addresses, whatever interface it comes in by.
+    Linux delivers a packet for any of its addresses, whatever interface it comes in by. The unit sets up a guard; `rows` is
+    what `host-alias status` prints.
     """
     if system.LOOPBACK != "lo":
         return
+    unit = next((row[1] for row in rows if row[0] == "daemon" and row[2:] == ["installed"]), "")
     if ufw_enabled():
         yield ok("guard.present", "guard", "ufw lets nobody in whom it was not told to")
-    elif os.geteuid() != 0:
+    elif os.geteuid() == 0:
+        if guarded(project.ip):
+            yield ok("guard.present", "guard", f"a firewall keeps the LAN from {project.ip}")
+        else:
+            text = f"a neighbour on the LAN who routes {project.ip} to here reaches it"
+            yield warn("guard.missing", "guard", text, set_up_guard(unit))
+    elif unit and has_guard(unit):
+        yield ok("guard.present", "guard", f"{unit} keeps the LAN from {project.ip}")
+    else:
         text = f"whether a neighbour on the LAN can reach {project.ip}, only root can see"
         yield warn("guard.unknown", "guard", text, "sudo python3 localdev/doctor")
-    elif guarded(project.ip):
-        yield ok("guard.present", "guard", f"a firewall keeps the LAN from {project.ip}")
-    else:
-        rule = f'ip daddr {project.ip} iifname != {{ "lo", "docker0", "br-*", "podman*" }} drop'
-        chain = "{ type filter hook input priority -10; }"
-        fix = (
-            f"sudo nft 'add table inet localdev; add chain inet localdev in {chain}; add rule inet localdev in {rule}'"
-        )
-        yield warn("guard.missing", "guard", f"a neighbour on the LAN who routes {project.ip} to here reaches it", fix)
+
+
+def has_guard(unit: str) -> bool:
+    """Tell whether the file `unit`, which is started, sets up a guard, and has the command for it."""
+    try:
+        with open(unit, encoding="utf-8", errors="replace") as file:
+            return "chain guard" in file.read() and any(map(os.path.exists, ("/usr/sbin/nft", "/sbin/iptables")))
+    except OSError:
+        return False
+
+
+def set_up_guard(unit: str) -> str:
+    """Return the command that sets up the guard; `unit` is the file of the unit that is started, or ""."""
+    if not any(map(os.path.exists, ("/usr/sbin/nft", "/sbin/iptables"))):
+        return "install nftables, then: sudo python3 localdev/doctor"
+    if unit:
+        return f"sudo systemctl restart {os.path.basename(unit)}"
+    return "make dev-alias-down ARGS=--yes && make dev-alias"
 
 
 def ufw_enabled() -> bool:
@@ -172,6 +199,9 @@ def ufw_enabled() -> bool:
 def guarded(ip: str) -> bool:
     """Tell whether a rule for `ip` drops what comes in, or everything is dropped that no rule lets in; only for root."""
     rules = run("nft", "list", "ruleset").out
+    ours = rf"hook prerouting [^}}]*ip daddr != {re.escape(ip)} return[^}}]*\n\t\tdrop\n"
+    if re.search(ours, rules) or f"-d {ip}/32 -j host-alias-" in run("iptables", "-t", "raw", "-S", "PREROUTING").out:
+        return True
     if re.search(rf"ip daddr {re.escape(ip)}(/32)? iifname != .*\bdrop\b", rules):
         return True
     # A chain is closed by its policy, or, as firewalld's is, by its last rule.

@@ -98,8 +98,7 @@ def closed_in_kernel() -> str:
     }
     for chain in (entry["chain"] for entry in objects if "chain" in entry):
         key = (chain["family"], chain["table"], chain["name"])
-        # The table localdev is the guard, which lets containers in.
-        candidate = chain.get("hook") == "input" and chain["table"] != "localdev"
+        candidate = chain.get("hook") == "input"
         if candidate and (chain.get("policy") == "drop" or key in refusing):
             return " ".join(key)
     return ""
