@@ -196,7 +196,7 @@ def service_clashes(root: Path) -> list[str]:
 
 def still_said(root: Path, value: str) -> list[str]:
     """Return the user's own tracked files in which `value` stands as a whole, not as a part of another name or number."""
-    whole = re.compile(rf"(?<![\w-]){re.escape(value)}(?![\w-]|\.\w)")
+    whole = re.compile(rf"(?<!\w)(?<!\w-){re.escape(value)}(?![\w-]|\.\w)")
     found = set()
     for line in git(root, "grep", "-IzF", "-e", value, "--", ".").splitlines():
         name, _, text = line.partition("\0")

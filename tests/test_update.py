@@ -5,10 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from conftest import Run, as_data
 from versions import ANSWERS, RELEASES, commit, release, with_every_release
@@ -269,3 +271,123 @@ def test_a_new_file_that_git_ignores_comes_is_warned_about_and_the_next_update_s
     assert dev_update(repo, run).returncode != 0
     assert (repo / "localdev/file.new").read_text() == "text\n"
     assert run("git", "status", "--porcelain", cwd=repo, check=True).stdout == ""
+
+
+# --- answers that change ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def committed(uncommitted: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repo with the answers CHOSEN and files of the user's that say some of them, committed."""
+    repo = Path(shutil.copytree(uncommitted, tmp_path_factory.mktemp("committed") / "shop"))
+    for name, text in {
+        "config/app.yml": "host: 10.254.254.253\nurl: http://api.shop.localhost:8081/\n",
+        "config/none.yml": "a: 110.254.254.253\nb: 10.254.254.2530\nc: my-shop.localhost\nd: shop.localhost.test:8081\n",
+        "localdev/proxy/custom/mine.conf": "# mine\n",
+    }.items():
+        (repo / name).parent.mkdir(parents=True, exist_ok=True)
+        (repo / name).write_text(text)
+    commit(repo, run)
+    return repo
+
+
+Change = Callable[..., tuple[Path, list[str]]]
+
+
+@pytest.fixture
+def change(committed: Path, template: Path, copier: Run, run: Run, tmp_path: Path) -> Change:
+    """Changes answers of a repo by an update; returns the repo, which is as a fresh copy is, and what the hook said."""
+
+    def change(**answers: Any) -> tuple[Path, list[str]]:
+        repo = Path(shutil.copytree(committed, tmp_path / "shop"))
+        lines = said(dev_update(repo, run, " ".join(f"'{word}'" for word in as_data(answers)), check=True))
+        new, now = tmp_path / "new", yaml.safe_load((repo / ANSWERS).read_text())
+        data = {name: value for name, value in now.items() if not name.startswith("_")}
+        copier("copy", "--trust", "--defaults", "-q", *as_data(data), template, new, cwd=tmp_path, check=True)
+        fresh = files(new)
+        mine = STUBS | {"config/app.yml", "config/none.yml", "localdev/proxy/custom/mine.conf"}
+        assert {name: file for name, file in files(repo).items() if name not in mine} == {
+            name: file for name, file in fresh.items() if name not in STUBS
+        }
+        assert {name: file for name, file in files(repo).items() if name in mine - {"localdev/names.yaml"}} == {
+            name: file for name, file in files(committed).items() if name in mine - {"localdev/names.yaml"}
+        }
+        # 2 would be: conf, plist and unit do not agree.
+        assert run("sh", "localdev/host-alias", "check", cwd=repo).returncode in (0, 3)
+        assert lines[-1].startswith("host-alias: ")
+        return repo, lines[:-1]
+
+    return change
+
+
+def test_another_address_takes_a_job_of_its_own_along(template: Path, copier: Run, run: Run, tmp_path: Path) -> None:
+    repo = tmp_path / "app"
+    copier("copy", "--trust", "--defaults", "-q", template, repo, cwd=tmp_path, check=True)
+    commit(repo, run)
+    first, own, _ = said(dev_update(repo, run, "-d alias_ip=10.254.254.252", check=True))
+    assert first == (
+        "Changed: alias_label local.host-alias.10.254.254.254 -> local.host-alias.10.254.254.252, "
+        "alias_ip 10.254.254.254 -> 10.254.254.252. On every machine: make dev-up; it says how to remove the old job"
+    )
+    assert own == "Your own files still say 10.254.254.254: compose.yaml"
+    assert "label=local.host-alias.10.254.254.252\n" in (repo / "localdev/host-alias.conf").read_text()
+
+
+def test_another_address_under_the_same_name_of_ones_own(change: Change) -> None:
+    _, lines = change(alias_ip="10.254.254.252")
+    assert lines == [
+        "Changed: alias_ip 10.254.254.253 -> 10.254.254.252. On every machine: make dev-up; it says how to remove the old job",
+        "Where the job com.example.shop still adds 10.254.254.253, it refuses. Give the new address a job of its own: "
+        'make dev-update ARGS="-d alias_label=com.example.shop-2"',
+        "Your own files still say 10.254.254.253: compose.yaml, config/app.yml",
+    ]
+
+
+def test_another_slug(change: Change) -> None:
+    _, lines = change(project_slug="store", alias_label="com.example.store")
+    assert lines == [
+        "Changed: alias_label com.example.shop -> com.example.store. On every machine: make dev-up; it says how to remove the "
+        "old job",
+        "compose.yaml still has `name: shop`: change it to store after make dev-down. Until then containers and volumes are "
+        "shop's; their data does not move along",
+        'The URLs are still below shop.localhost. Or: make dev-update ARGS="-d web_domain=store.localhost"',
+    ]
+
+
+def test_databases_that_come_and_go(change: Change) -> None:
+    _, lines = change(databases="[redis, mysql]")
+    assert lines == [
+        "No longer in the stack: postgres. On every machine: make dev-up ARGS=--remove-orphans",
+        "The data stays. Where nobody needs it: docker volume rm shop_postgres-data",
+        "New in the stack: mysql. On every machine: make dev-up",
+    ]
+
+
+def test_another_proxy_then_none(change: Change, run: Run) -> None:
+    repo, lines = change(web_proxy="caddy")
+    assert lines == ["Not read any more, as web_proxy is caddy: localdev/proxy/custom/mine.conf"]
+    commit(repo, run)
+    lines = said(dev_update(repo, run, "-d web_proxy=none -d databases=[]", check=True))
+    assert lines[:-1] == [
+        "No longer in the stack: postgres, proxy, redis. On every machine: make dev-down ARGS=--remove-orphans",
+        "The data stays. Where nobody needs it: docker volume rm shop_postgres-data shop_redis-data",
+        "Not read any more, as web_proxy is none: localdev/proxy/custom/mine.conf",
+    ]
+    assert not (repo / "localdev/names.yaml").exists()
+    assert {path.name for path in (repo / "localdev/proxy").iterdir()} == {"custom"}
+
+
+def test_another_domain(change: Change) -> None:
+    _, lines = change(web_domain="shop.test", native_services="web:3000")
+    assert lines == [
+        "web_domain shop.localhost -> shop.test: make dev-up writes localdev/names.yaml anew; commit it, too",
+        "Where HTTPS is on: make dev-tls. Where /etc/hosts has the block `localdev shop.localhost`: delete it, then make "
+        "dev-hosts",
+        "native_services seeds localdev/routes only once: write your services into it, then make dev-reload",
+        "Your own files still say shop.localhost: config/app.yml",
+    ]
+
+
+def test_another_port(change: Change) -> None:
+    _, lines = change(web_port=8082)
+    assert lines == ["Your own files still say shop.localhost:8081: config/app.yml"]
