@@ -146,11 +146,16 @@ def test_a_service_of_the_same_name_is_found(repo: Render, template: Path, run: 
 
 def test_ignored_files_are_named(repo: Render, template: Path, run: Run) -> None:
     here = repo()
-    (here / ".gitignore").write_text("*.conf\n")
+    (here / ".gitignore").write_text("*.conf\n!localdev/proxy/nginx/*.conf\n*.pem\n*.own\n")
+    for name in ("tls.pem", "proxy/custom/mine.own"):  # not generated: no update deletes them
+        (here / "localdev" / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / "localdev" / name).write_text("mine")
     commit(here, run, force=False)
     (line, _) = hook(here, template, run)
-    assert line.startswith("Git ignores localdev/host-alias.conf, localdev/proxy/nginx/location.conf, ")
-    assert "routes.awk" not in line
+    assert line == (
+        "Git ignores localdev/host-alias.conf (*.conf in .gitignore, line 1): no teammate gets that, and updates will stop. "
+        "Change that rule, and commit"
+    )
 
 
 def test_an_update_leaves_certificate_snippets_and_names_alone_and_complains_of_none(

@@ -163,7 +163,7 @@ def test_an_edited_file_that_is_gone_and_a_file_of_ones_own_in_a_new_ones_place_
 ) -> None:
     repo = tmp_path / "shop"
     copier("copy", "--trust", "--defaults", "-q", "--vcs-ref", "v0.1.0", releases, repo, cwd=tmp_path, check=True)
-    (gone,) = (f"localdev/proxy/{name}.conf" for name in ("nginx",))
+    gone = "localdev/proxy/nginx.conf"
     (repo / gone).write_text((repo / gone).read_text() + "# mine\n")
     own = repo / "localdev/sh/ports.awk"
     own.write_text("# mine, and nobody's template had this file then\n")
@@ -174,6 +174,49 @@ def test_an_edited_file_that_is_gone_and_a_file_of_ones_own_in_a_new_ones_place_
     assert "# mine, and nobody's template had this file then" in own.read_text().splitlines()
     assert lost.startswith(f"No longer in the template, but edited by you: {gone}. To see your version: ")
     assert run(*lost.split(": ")[-1].split(), cwd=repo, check=True).stdout.endswith("# mine\n")
+
+
+def test_edits_that_did_not_fit_are_named_where_somebody_wants_them_in_files_of_their_own(
+    releases: Path, copier: Run, run: Run, tmp_path: Path
+) -> None:
+    repo = tmp_path / "shop"
+    copier("copy", "--trust", "--defaults", "-q", "--vcs-ref", "v0.1.0", releases, repo, cwd=tmp_path, check=True)
+    for name in (CONFLICT, "localdev/proxy/nginx.conf"):
+        (repo / name).write_text(re.sub(r"\A.*\n", "# My first line.\n", (repo / name).read_text()))
+    commit(repo, run)
+    rejected, gone = said(dev_update(repo, run, "--conflict rej", check=True))
+    assert rejected == (
+        f"Your edits that did not fit: localdev/proxy/nginx.conf.rej, {CONFLICT}.rej. Put them in by hand, delete the .rej "
+        "files, then: make dev-up"
+    )
+    assert "+# My first line." in (repo / f"{CONFLICT}.rej").read_text().splitlines()
+    assert gone.startswith("No longer in the template, but edited by you: localdev/proxy/nginx.conf. ")
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("no repository", "Updating is only supported in git-tracked subprojects."),
+        ("edited", "Please commit or stash your local changes and retry."),
+        ("a new file", "Please commit or stash your local changes and retry."),
+        ("a newer version", "Downgrades are not supported."),
+    ],
+)
+def test_an_update_that_cannot_start_says_so_in_one_line_and_changes_nothing(
+    state: str, words: str, fresh: Path, run: Run, tmp_path: Path
+) -> None:
+    repo = Path(shutil.copytree(fresh, tmp_path / "shop"))
+    if state != "no repository":
+        commit(repo, run)
+    if name := {"edited": "Makefile", "a new file": "new"}.get(state):
+        (repo / name).write_text("include localdev/localdev.mk\n")
+    before = files(repo)
+    done = dev_update(repo, run, "--vcs-ref v0.1.0" if state == "a newer version" else "")
+    assert done.returncode != 0
+    line, make = done.stderr.splitlines()
+    assert line.endswith(words)
+    assert make.startswith("make: *** ")
+    assert files(repo) == before
 
 
 # --- git ignores what the template brings -----------------------------------------------------------------------------
