@@ -150,7 +150,7 @@ def test_ignored_files_are_named(repo: Render, template: Path, run: Run) -> None
     for name in ("tls.pem", "proxy/custom/mine.own"):  # not generated: no update deletes them
         (here / "localdev" / name).parent.mkdir(parents=True, exist_ok=True)
         (here / "localdev" / name).write_text("mine")
-    commit(here, run, force=False)
+    run("git", "init", "-q", cwd=here, check=True)
     (line, _) = hook(here, template, run)
     assert line == (
         "Git ignores localdev/host-alias.conf (*.conf in .gitignore, line 1): no teammate gets that, and updates will stop. "
