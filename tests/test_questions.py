@@ -65,6 +65,7 @@ BAD = [
     ("alias_label", "reverse", ["../x.y", "a.b\n", "a.b;id", "a.$(id)", "a.b%n", "a.&b", "a.<b>", "é.b", "a.b\u200b"]),
     ("alias_label", "reverse", ["a." + "b" * 99]),
     ("alias_label", "Apple", ["com.apple.x", "COM.Apple.host-alias"]),
+    ("alias_label", "another address", ["local.host-alias.10.254.254.253", "local.host-alias.10.254.254.25"]),
     ("native_services", "pairs", ["web", "web:", ":3000", "web:0", "web:65536", "web:03000", "Web:3000", "web=3000"]),
     ("native_services", "pairs", ["web:3000,api:1", "web:３０００", "web:3000\napi:1", "web:3000\tx:1", "a_b:1"]),
     ("native_services", "pairs", ["web:3000;", "9a:1", "w" * 32 + ":1"]),

@@ -12,7 +12,7 @@ ANSWERS = ".copier-answers.localdev.yml"
 # Above every version that will be released: the working tree.
 CURRENT = "v999.0.0"
 RELEASES = dict(
-    line.split() for line in (PROJECT / "tests/releases").read_text().splitlines() if not line.startswith("#")
+    line.split() for line in (PROJECT / "tests/releases").read_text().splitlines() if line and not line.startswith("#")
 )
 
 
