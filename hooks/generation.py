@@ -44,7 +44,7 @@ def decoded(file: Path) -> str:
 
 
 def mapping(text: str) -> dict[str, Any]:
-    """Return the YAML mapping in `text`, or {} when it is something else; a user's file may be broken or half merged."""
+    """Return the YAML mapping in `text`, {} when it is something else: a user's file may be broken or half merged."""
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -70,7 +70,7 @@ def generated(root: Path, answers_file: str) -> list[str]:
 
 
 def ignored(root: Path, names: list[str], prefix: str = "") -> dict[str, set[str]]:
-    """Return those of `names` that git ignores in `root`, below `prefix`, by the rule that matches them; no tracked ones."""
+    """Return the untracked ones of `names`, below `prefix`, that git ignores in `root`, by the rule that does it."""
     asked = "\0".join(prefix + name for name in names)
     fields = git(root, "check-ignore", "--verbose", "-z", "--stdin", stdin=asked).split("\0")
     found: dict[str, set[str]] = {}
@@ -81,9 +81,10 @@ def ignored(root: Path, names: list[str], prefix: str = "") -> dict[str, set[str
 
 
 def ignored_everywhere(root: Path, names: list[str]) -> dict[str, set[str]]:
-    """Return those of `names` that git ignores in every repository of this machine, tracked or not, by the rule.
+    """Return those of `names` that git ignores in every repository of this machine, by the rule that does it.
 
-    Copier compares two copies of the template in new repositories of its own, which only such rules reach.
+    Copier compares two copies of the template in new repositories of its own, which only such rules reach; that the user's
+    repository has the file tracked does not help there.
     """
     with tempfile.TemporaryDirectory() as folder:
         git(Path(folder), "init", "--quiet")
@@ -156,9 +157,8 @@ def lost_edits(root: Path, answers_file: str) -> list[str]:
         ]
     if not edited:
         return []
-    return [
-        f"No longer in the template, but edited by you: {some(edited)}. To see your version: git show HEAD:./{edited[0]}"
-    ]
+    commit = git(root, "rev-parse", "--short", "HEAD").strip()
+    return [f"No longer in the template, but edited by you: {some(edited)}. Yours: git show {commit}:./{edited[0]}"]
 
 
 # --- what stands in the user's own files ------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def service_clashes(root: Path) -> list[str]:
 
 
 def still_said(root: Path, value: str) -> list[str]:
-    """Return the user's own tracked files in which `value` stands as a whole, not as a part of another name or number."""
+    """Return the user's own tracked files in which `value` stands as a whole, no part of another name or number."""
     whole = re.compile(rf"(?<!\w)(?<!\w-){re.escape(value)}(?![\w-]|\.\w)")
     found = set()
     for line in git(root, "grep", "-IzF", "-e", value, "--", ".").splitlines():
@@ -291,7 +291,7 @@ def proxy_changes(root: Path, before: Answers, now: Answers) -> list[str]:
 
 
 def changes(root: Path, answers_file: str) -> list[str]:
-    """Return what each machine has to do, and what the user's own files still say, where this update changed answers."""
+    """Return what each machine has to do, and what the user's own files still say, where answers changed."""
     before = mapping(git(root, "show", f"HEAD:./{answers_file}"))
     now = mapping(decoded(root / answers_file))
     names = {"alias_ip", "alias_label", "databases", "native_services", "project_slug", "web_proxy"}

@@ -1,4 +1,4 @@
-"""Updates: from every release to the working tree nothing of the user's is lost, and what changed answers ask for is said."""
+"""Updates: from every release to the working tree nothing of a user's is lost; what changed answers ask for is said."""
 
 import difflib
 import re
@@ -177,7 +177,8 @@ def test_an_edited_file_that_is_gone_and_a_file_of_ones_own_in_a_new_ones_place_
     conflict, lost = said(done)
     assert conflict.startswith("Conflicts in: localdev/sh/ports.awk. ")
     assert "# mine, and nobody's template had this file then" in own.read_text().splitlines()
-    assert lost.startswith(f"No longer in the template, but edited by you: {gone}. To see your version: ")
+    assert lost.startswith(f"No longer in the template, but edited by you: {gone}. Yours: git show ")
+    commit(repo, run)
     assert run(*lost.split(": ")[-1].split(), cwd=repo, check=True).stdout.endswith("# mine\n")
 
 

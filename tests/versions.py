@@ -1,4 +1,4 @@
-"""Versions of the template, made from this repository's history and by tests, and the commits of users in their repos."""
+"""Versions of the template, from this repository's history and made by tests, and what users commit in their repos."""
 
 import io
 import subprocess
