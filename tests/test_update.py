@@ -1,6 +1,7 @@
 """Updates: from every release to the working tree nothing of a user's is lost; what changed answers ask for is said."""
 
 import difflib
+import functools
 import re
 import shutil
 import subprocess
@@ -83,12 +84,20 @@ def neighbour(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     return folder
 
 
+Fresh = Callable[[dict[str, Any]], Path]
+
+
 @pytest.fixture(scope="session")
-def fresh(releases: Path, copier: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of TARGET with the answers CHOSEN."""
-    folder = tmp_path_factory.mktemp("fresh") / "shop"
-    copier("copy", "--trust", "--defaults", "-q", *as_data(CHOSEN), releases, folder, cwd=releases, check=True)
-    return folder
+def fresh(releases: Path, copier: Run, tmp_path_factory: pytest.TempPathFactory) -> Fresh:
+    """Returns a copy of TARGET with the given answers, made once: read it, don't write to it."""
+
+    @functools.cache
+    def made(*data: str) -> Path:
+        folder = tmp_path_factory.mktemp("fresh") / "shop"
+        copier("copy", "--trust", "--defaults", "-q", *data, releases, folder, cwd=releases, check=True)
+        return folder
+
+    return lambda answers: made(*as_data(answers))
 
 
 def dev_update(repo: Path, run: Run, arguments: str = "", **more: Any) -> subprocess.CompletedProcess[str]:
@@ -111,17 +120,28 @@ def with_a_line_that_merges(old: str, new: str, line: str) -> str:
     return "".join([*ours[:place], line, *ours[place:]])
 
 
-# The newest one in a monorepo.
+# The newest one in a monorepo, and with what the oldest could not be asked.
 @pytest.mark.parametrize(
-    ("version", "below"), [(version, "shop" if version != NEWEST else "apps/shop") for version in RELEASES]
+    ("version", "below", "more"),
+    [(version, "shop", {}) for version in RELEASES if version != NEWEST]
+    + [(NEWEST, "apps/shop", {"web_proxy": "caddy", "web_domain": "shop.test"})],
 )
 def test_from_every_release_nothing_is_lost_and_all_else_is_as_in_a_fresh_copy(
-    version: str, below: str, releases: Path, neighbour: Path, fresh: Path, copier: Run, run: Run, tmp_path: Path
+    version: str,
+    below: str,
+    more: dict[str, Any],
+    releases: Path,
+    neighbour: Path,
+    fresh: Fresh,
+    copier: Run,
+    run: Run,
+    tmp_path: Path,
 ) -> None:
+    answers = CHOSEN | more
     repo = tmp_path / below
     top = repo if below == "shop" else tmp_path
     copier(
-        *("copy", "--trust", "--defaults", "-q", "--vcs-ref", version, *as_data(CHOSEN), releases, repo),
+        *("copy", "--trust", "--defaults", "-q", "--vcs-ref", version, *as_data(answers), releases, repo),
         cwd=tmp_path,
         check=True,
     )
@@ -130,10 +150,10 @@ def test_from_every_release_nothing_is_lost_and_all_else_is_as_in_a_fresh_copy(
         (repo / name).parent.mkdir(parents=True, exist_ok=True)
         (repo / name).write_bytes(content)
     (repo / CONFLICT).write_text(re.sub(r"\A.*\n", "# My first line.\n", (repo / CONFLICT).read_text()))
-    newest = (fresh / MERGE).read_text()
+    newest = (fresh(answers) / MERGE).read_text()
     (repo / MERGE).write_text(with_a_line_that_merges((repo / MERGE).read_text(), newest, "# My own line.\n"))
     commit(top, run)
-    before, wanted = files(repo), files(fresh)
+    before, wanted = files(repo), files(fresh(answers))
 
     done = dev_update(repo, run, check=True)
 
@@ -152,7 +172,9 @@ def test_from_every_release_nothing_is_lost_and_all_else_is_as_in_a_fresh_copy(
         f"Conflicts in: {CONFLICT}. Resolve them (git mergetool, or edit and git add), then: make dev-up"
     ], "the hook ran once, and this is all there is to say"
 
-    (repo / CONFLICT).write_bytes(wanted[CONFLICT][1])
+    # The index knows the three versions, so git's own ways to resolve it work.
+    run("git", "checkout", "--theirs", CONFLICT, cwd=repo, check=True)
+    assert files(repo)[CONFLICT] == wanted[CONFLICT]
     commit(top, run)
     again = dev_update(repo, run, check=True)
     assert run("git", "status", "--porcelain", "--ignored", cwd=top, check=True).stdout == ""
@@ -209,9 +231,9 @@ def test_edits_that_did_not_fit_are_named_where_somebody_wants_them_in_files_of_
     ],
 )
 def test_an_update_that_cannot_start_says_so_in_one_line_and_changes_nothing(
-    state: str, words: str, fresh: Path, run: Run, tmp_path: Path
+    state: str, words: str, fresh: Fresh, run: Run, tmp_path: Path
 ) -> None:
-    repo = Path(shutil.copytree(fresh, tmp_path / "shop"))
+    repo = Path(shutil.copytree(fresh(CHOSEN), tmp_path / "shop"))
     if state != "no repository":
         commit(repo, run)
     if name := {"edited": "Makefile", "a new file": "new"}.get(state):
