@@ -185,7 +185,7 @@ def missing_includes(root: Path) -> list[str]:
 def service_clashes(root: Path) -> list[str]:
     """Return one line for each service name that the repo's own Compose file takes from ours: Compose refuses both."""
     compose = first_file(root, COMPOSE_FILES)
-    ours = mapping((root / "localdev/compose.yaml").read_text(errors="replace")).get("services") or {}
+    ours = mapping(decoded(root / "localdev/compose.yaml")).get("services") or {}
     theirs = mapping(decoded(compose)).get("services") if compose else None
     return [
         f"The service {name} is in {compose.name} and in localdev/compose.yaml: rename yours in {compose.name}"
@@ -303,11 +303,10 @@ def changes(root: Path, answers_file: str) -> list[str]:
         *service_changes(root, before, now),
         *proxy_changes(root, before, now),
     ]
-    outdated = [
-        before[name] for name in ("alias_ip", "web_domain") if name in now and before.get(name, now[name]) != now[name]
-    ]
-    if before.get("web_port", now.get("web_port")) != now.get("web_port"):
-        outdated.append(f"{now.get('web_domain')}:{before['web_port']}")
+    changed = {name for name in before.keys() & now.keys() if before[name] != now[name]}
+    outdated = [before[name] for name in ("alias_ip", "web_domain") if name in changed]
+    if "web_port" in changed and "web_domain" not in changed:
+        outdated.append(f"{now['web_domain']}:{before['web_port']}")
     lines += [
         f"Your own files still say {value}: {some(files)}" for value in outdated if (files := still_said(root, value))
     ]
