@@ -714,6 +714,66 @@ def test_calls_are_logged_as_invoked_and_decoys_catch_the_careless(mac):
     assert mac.calls == []
 
 
+STEPS = "ifconfig lo0 alias 10.1.1.1; cat >/tmp/text; ifconfig lo0 alias 10.1.1.2"
+
+
+@pytest.mark.parametrize(
+    ("step", "when", "text", "last"),
+    [
+        (1, "before", None, []),
+        (1, "after", None, ["10.1.1.1"]),
+        (2, "before", "", ["10.1.1.1"]),
+        (2, "middle", "1234", ["10.1.1.1"]),
+        (2, "after", "12345678", ["10.1.1.1"]),
+        (3, "before", "12345678", ["10.1.1.1"]),
+        (3, "after", "12345678", ["10.1.1.1", "10.1.1.2"]),
+        (4, "before", "12345678", ["10.1.1.1", "10.1.1.2"]),
+    ],
+)
+def test_everything_is_killed_at_the_step_of_root_that_was_asked_for(mac, step, when, text, last):
+    mac.sudo = "ok"
+    mac.trace("/bin/cat", "/sbin/ifconfig", "/bin/cat")
+    mac.kill_at(step, when)
+    # What alice calls is no step; neither her shell nor root's can clean up.
+    line = f"trap 'echo trap' EXIT; ifconfig lo0 >/dev/null; printf 12345678 | sudo sh -c \"trap 'echo trap' EXIT; {STEPS}\""
+    code, out, _ = ran(mac, line)
+    killed = step < 4
+    assert (code, out) == ((-9, "") if killed else (0, "trap\ntrap\n"))
+    assert mac.addresses == ["127.0.0.1", *last]
+    file = mac.path("/private/tmp/text")
+    assert (file.read_text() if file.exists() else None) == text
+
+
+def test_a_traced_tool_is_logged_and_can_fail_for_root_only(mac):
+    mac.trace("/bin/ls")
+    mac.fail("ls -d /", 3, "ls: no", root=True)
+    assert ran(mac, "ls -d /") == (0, "/\n", "")
+    assert root(mac, "/bin/ls -d /") == (3, "", "ls: no\n")
+    assert root(mac, "ls -d /tmp") == (0, "/tmp\n", "")
+    assert [call[1:] for call in mac.calls] == [(["-d", "/"], 501), (["-d", "/"], 0), (["-d", "/tmp"], 0)]
+
+
+def test_late_commands_are_late(mac):
+    mac.delay = 0.2
+    start = time.monotonic()
+    mac.sh("for i in 1 2 3 4 5 6 7 8; do ifconfig lo0 inet; done")
+    assert 0.2 < time.monotonic() - start < 5
+
+
+def test_a_disk_can_be_full_or_read_only(mac):
+    write = "printf 'a%4095s' >/Library/LaunchDaemons/{name}"
+    with mac.small_disk("/Library/LaunchDaemons", "4k"):
+        assert root(mac, write.format(name="x"))[0] == 0
+        code, _, err = root(mac, write.format(name="y"))
+        assert code != 0 and "No space left on device" in err
+        assert root(mac, "ls /Library/LaunchDaemons")[1] == "x\ny\n"
+    with mac.read_only("/Library"):
+        code, _, err = root(mac, write.format(name="x"))
+        assert code != 0 and "Read-only file system" in err
+    assert root(mac, "ls /Library/LaunchDaemons")[1] == ""
+    assert root(mac, write.format(name="x")) == (0, "", "")
+
+
 def test_put(mac, tmp_path):
     source = tmp_path / "repo"
     (source / "in").mkdir(parents=True)

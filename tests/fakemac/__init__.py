@@ -15,6 +15,7 @@ what opens sockets is in a network of its own, where 127.0.0.1 answers and nobod
 
 import atexit
 import compileall
+import contextlib
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from .commands.base import DEFAULTS, PROGRAMS, State
+from .commands.base import DEFAULTS, PROGRAMS, TRACED, State
 from .commands.ifconfig import ALL_ONES, classful, dotted, number
 
 USER, GROUPS = 501, (20, 12, 80)  # alice: staff; everyone, admin
@@ -151,6 +152,7 @@ class FakeMac:
     prompts = Knob("How many times sudo has asked for a password.")
     routes = Knob("[network/prefix, interface, gateway or None]; the longest prefix wins.")
     processes = Knob("Processes that do not listen: {pid, ppid, user, uid, command}, see `start`.")
+    delay = Knob("By how many seconds each command may be late; how long it is, is random.")
     warnings = Knob("What a careful reader would say about the plists that were loaded.")
 
     def __init__(self, root, shell=None):
@@ -158,6 +160,7 @@ class FakeMac:
         self.root = Path(root)
         self.state = self.root / ".fakemac/state"
         self.system = _shared_system()
+        self.around = []
         self._files()
         self._links(shell)
         self._mount_table()
@@ -315,7 +318,7 @@ class FakeMac:
         ]
         # Not the fake's env: it may have been taken away or replaced by a test.
         within = [_inside(_host("env")), "-C", cwd or ("/var/root" if user == 0 else "/Users/alice")]
-        return [str(word) for word in (*enter, *into, *within, *argv)]
+        return [str(word) for word in (*self.around, *enter, *into, *within, *argv)]
 
     def _environment(self, user, env):
         root = user == 0
@@ -527,7 +530,58 @@ class FakeMac:
         for name in names:
             self._program(f"/usr/local/bin/{name}", STUB.format(python="python"))
 
-    def fail(self, command, rc, message, times=None):
-        """Let `launchctl bootstrap`, `install` ... print `message` and exit `rc`: always, or the next `times` calls."""
+    def fail(self, command, rc, message, times=None, root=False):
+        """Let `launchctl bootstrap`, `install` ... print `message` and exit `rc`: always, or the next `times` calls.
+
+        `command` is the name, the name and the first word, or the name and all words. `root`: only what root calls.
+        """
         with State(self.state) as state:
-            state["failures"][command] = {"rc": rc, "message": message, "times": times}
+            state["failures"][command] = {"rc": rc, "message": message, "times": times, "root": root}
+
+    def trace(self, *paths):
+        """Let Linux tools such as /bin/cat be logged, fail and be late as the fakes do."""
+        for path in paths:
+            if path not in PROGRAMS and not (self.path(TRACED + path)).is_symlink():
+                tool = self.path(TRACED + path)
+                tool.parent.mkdir(parents=True, exist_ok=True)
+                self.path(path).rename(tool)
+                self._program(path, STUB.format(python="python"))
+
+    def kill_at(self, step, when):
+        """Kill a whole `run` with signal 9 at root's command number `step`, `before` or `after` it, or in the `middle` of
+        what it writes to a file. 0 kills nothing."""
+        with State(self.state) as state:
+            state["kill"] = {"step": step, "when": when} if step else None
+
+    @contextlib.contextmanager
+    def small_disk(self, inside, size="16k"):
+        """Let a directory be a file system of its own, empty and of this size, with what is in it gone afterwards."""
+        disk = self.root.with_name(f"{self.root.name}.disk")
+        disk.mkdir()
+        before = self.table.read_text()
+        words = [str(word).replace("\\", "\\134").replace(" ", "\\040") for word in (disk, self.path(inside))]
+        self.table.write_text(f"{before}{words[0]} {words[1]} none bind 0 0\n")
+        mount = f'{_host("mount")} -t tmpfs -o size={size},mode=755 none "$1"; echo ready; exec cat'
+        enter = [_host("unshare"), "--mount", "--propagation", "private", "/bin/sh", "-euc", mount, "disk", disk]
+        # The disk ends with the process that holds its namespace, and that one with its standard input.
+        with subprocess.Popen(enter, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+            assert holder.stdout.readline() == "ready\n"
+            self.around = [_host("nsenter"), "-t", holder.pid, "--mount"]
+            try:
+                yield
+            finally:
+                self.around = []
+                self.table.write_text(before)
+                holder.communicate(timeout=20)
+        disk.rmdir()
+
+    @contextlib.contextmanager
+    def read_only(self, inside):
+        """Let a directory be on a file system that nobody may write, not even root."""
+        before = self.table.read_text()
+        where = str(self.path(inside)).replace("\\", "\\134").replace(" ", "\\040")
+        self.table.write_text(f"{before}{where} {where} none bind,ro 0 0\n")
+        try:
+            yield
+        finally:
+            self.table.write_text(before)

@@ -12,6 +12,8 @@ import sys
 from importlib import import_module
 
 STATE = "/.fakemac/state"
+# Linux tools whose calls are noticed like a fake's, by their place on a Mac: see FakeMac.trace.
+TRACED = "/.fakemac/traced"
 
 # Absolute path on a Mac -> module of this package that has a function of the command's name.
 PROGRAMS = {
@@ -72,8 +74,11 @@ DEFAULTS = {
     # those that do not listen: {pid, ppid, user, uid, command}
     "processes": [],
     "hosts": {"localhost": ["::1", "127.0.0.1"]},
-    # "launchctl bootstrap" or "install" -> {rc, message, times}
+    # "launchctl bootstrap" or "install", or all the words of a call -> {rc, message, times, root}
     "failures": {},
+    # {step, when}: at which of root's commands everything is killed, see FakeMac.kill_at; how long each may be late
+    "kill": None,
+    "delay": 0,
 }
 
 
@@ -160,13 +165,49 @@ def _log(program, args):
 
 def _wanted_failure(name, args):
     with State() as state:
-        for key in (" ".join([name, *args[:1]]), name):
+        for key in (" ".join([name, *args]), " ".join([name, *args[:1]]), name):
             failure = state["failures"].get(key)
-            if failure and failure["times"] != 0:
+            if failure and failure["times"] != 0 and (os.geteuid() == 0 or not failure["root"]):
                 if failure["times"] is not None:
                     failure["times"] -= 1
                 return failure
     return None
+
+
+def _is_step():
+    """Is this call a step of root's own script? What launchd starts is not, and sudo becomes the script."""
+    return os.geteuid() == 0 and "XPC_SERVICE_NAME" not in os.environ and os.path.basename(sys.argv[0]) != "sudo"
+
+
+def _kill_everything():
+    """What a person, a crash or the end of a session does to the caller, its sudo and its shells: no trap runs."""
+    os.kill(0, _signal.SIGKILL)
+
+
+def _kill_before():
+    """Kill everything when it is this call's turn, half of what it writes to a file being written. Is it, afterwards?"""
+    with State() as state:
+        kill = state["kill"]
+        if not kill:
+            return False
+        kill["step"] -= 1
+        if kill["step"]:
+            return False
+    if kill["when"] == "middle":
+        text = sys.stdin.buffer.read()
+        os.write(1, text[: len(text) // 2])
+    if kill["when"] != "after":
+        _kill_everything()
+    return True
+
+
+def _late():
+    """Wait for a random time, so that two callers meet in any order."""
+    delay = get("delay")
+    if delay:
+        import time
+
+        time.sleep(delay * os.urandom(1)[0] / 255)
 
 
 def dispatch():
@@ -177,10 +218,28 @@ def dispatch():
     _log(program, args)
     path = os.path.abspath(program)
     name = os.path.basename(path)
-    if path not in PROGRAMS:
+    tool = TRACED + path
+    if path in PROGRAMS:
+
+        def command(args):
+            return getattr(import_module("." + PROGRAMS[path], __package__), name)(args)
+
+    elif os.path.islink(tool):
+
+        def command(args):
+            return os.spawnv(os.P_WAIT, tool, [program, *args])
+
+    else:
         fail(f"fakemac: {program}: decoy, found because the caller did not use an absolute path", 97)
+    killed = _is_step() and _kill_before()
+    _late()
     failure = _wanted_failure(name, args)
     if failure:
         fail(failure["message"], failure["rc"])
-    command = getattr(import_module("." + PROGRAMS[path], __package__), name)
-    sys.exit(command(args) or 0)
+    try:
+        code = command(args)
+    finally:
+        sys.stdout.flush()
+        if killed:
+            _kill_everything()
+    sys.exit(code or 0)
