@@ -224,7 +224,7 @@ class FakeMac:
         (self.root / "etc/nsswitch.conf").write_text(NSSWITCH)
         if Path("/etc/ld.so.cache").exists():  # libraries outside the default folders, such as /usr/local/lib's Python
             shutil.copyfile("/etc/ld.so.cache", self.root / "etc/ld.so.cache")
-        for name, text in (("state.json", json.dumps(DEFAULTS)), ("calls", "")):
+        for name, text in (("state.json", json.dumps(DEFAULTS)), ("calls", ""), ("steps", "")):
             (self.state / name).write_text(text)
             (self.state / name).chmod(0o666)
         self.hosts = DEFAULTS["hosts"]
@@ -521,9 +521,15 @@ class FakeMac:
         """Every call of a fake, in order: (program as it was invoked, [arguments], uid of the caller)."""
         return [tuple(json.loads(line)) for line in (self.state / "calls").read_text().splitlines()]
 
+    @property
+    def steps(self):
+        """Every command of root's scripts, in order: (program, [arguments], whether it writes to a file)."""
+        return [tuple(json.loads(line)) for line in (self.state / "steps").read_text().splitlines()]
+
     def forget_calls(self):
-        """Empty the log of calls."""
-        (self.state / "calls").write_text("")
+        """Empty the logs of calls and steps."""
+        for name in ("calls", "steps"):
+            (self.state / name).write_text("")
 
     def decoys(self, *names):
         """Put programs of these names first in PATH. They exit 97, so a caller without an absolute path shows."""

@@ -8,6 +8,7 @@ import _signal  # `signal` builds enums at import, which costs more than all of 
 import fcntl
 import json
 import os
+import stat
 import sys
 from importlib import import_module
 
@@ -155,11 +156,9 @@ def options(name, args, letters, code=64, usage=None):
     return found, args
 
 
-def _log(program, args):
-    # The real user: the same as the effective one everywhere but in sudo, where it is the one who called it.
-    line = json.dumps([program, args, os.getuid()]) + "\n"
-    log = os.open(os.path.join(STATE, "calls"), os.O_WRONLY | os.O_APPEND)
-    os.write(log, line.encode())
+def _log(name, *values):
+    log = os.open(os.path.join(STATE, name), os.O_WRONLY | os.O_APPEND)
+    os.write(log, (json.dumps(values) + "\n").encode())
     os.close(log)
 
 
@@ -186,6 +185,7 @@ def _kill_everything():
 
 def _kill_before():
     """Kill everything when it is this call's turn, half of what it writes to a file being written. Is it, afterwards?"""
+    _log("steps", sys.argv[0], sys.argv[1:], stat.S_ISREG(os.fstat(1).st_mode))
     with State() as state:
         kill = state["kill"]
         if not kill:
@@ -215,7 +215,8 @@ def dispatch():
     # Python ignores SIGPIPE, and children inherit that; a C program dies of `ifconfig | head -1` without a word.
     _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
     program, args = sys.argv[0], sys.argv[1:]
-    _log(program, args)
+    # The real user: the same as the effective one everywhere but in sudo, where it is the one who called it.
+    _log("calls", program, args, os.getuid())
     path = os.path.abspath(program)
     name = os.path.basename(path)
     tool = TRACED + path

@@ -1,0 +1,476 @@
+"""Whatever ends, fails or meets another run in the middle of host-alias leaves no state that needs a person.
+
+Both systems are told by the same tests: a Linux machine in namespaces with a stand-in for systemd, and the pretend Mac. A step
+is a command that root's script runs; they are counted in a run that nothing disturbs, so a new one is covered by itself.
+"""
+
+import contextlib
+import ctypes
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from box import UNITS, Box, Result, need_box
+from conftest import Render
+from fakemac import FakeMac
+from lab import children
+from needs import need_mac
+
+IP = "10.254.254.254"
+LABEL = f"local.host-alias.{IP}"
+DAEMONS = "/Library/LaunchDaemons"
+DOWN = ("down", "--yes")
+# What root's script may call by its path; a shell and sudo are no steps, they are what is killed.
+COMMAND = re.compile(r"(?:(?<![\w.])|(?<=\\n))/(?:usr/)?s?bin/(?!sh\b|sudo\b)[a-z][a-z0-9_-]*")
+# The number of the process that wrote a file beside the daemon's.
+NUMBER = re.compile(r"\.(\d+)$")
+
+# Stands before a command: counts root's calls and, as told in /mnt/faults, kills all of the caller's group, fails, or is late.
+STEP = """#!/bin/sh
+name=${0##*/} faults=/mnt/faults
+# What systemd starts is no step, and what a person calls changes nothing.
+if [ -n "${BEHIND-}" ] || [ ! -w $faults ]; then exec "$faults/real/$name" "$@"; fi
+export BEHIND=1
+read -r count <$faults/count
+count=$((count + 1))
+printf '%s\\n' "$count" >$faults/count
+writes=''
+[ ! -f /proc/self/fd/1 ] || writes=writes
+printf '%s\\t%s\\t%s\\036' "$writes" "$name" "$*" >>$faults/steps
+read -r step when <$faults/kill
+read -r failing <$faults/fail
+read -r delay <$faults/delay
+[ "$failing" != "$name ${1-}" ] || { printf '%s: no\\n' "$name" >&2; exit 1; }
+[ "$delay" = 0 ] || "$faults/real/sleep" "0.0$(($$ * 7919 % delay + 10))"
+if [ "$count" != "$step" ]; then exec "$faults/real/$name" "$@"; fi
+case $when in
+before) ;;
+middle) head -c 200 ;;
+after) "$faults/real/$name" "$@" || [ "$name" != cat ] ;;
+esac
+kill -9 0
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command that root's script ran: its name, its words, and whether it wrote to a file."""
+
+    name: str
+    words: str
+    writes: bool
+
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+@contextlib.contextmanager
+def adopting() -> Iterator[None]:
+    """Let the children of what is killed become ours: this machine's first process may take seconds to notice their end."""
+    libc = ctypes.CDLL(None)
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    yield
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) == 0
+
+
+def bury() -> None:
+    """Wait for the end of those children: what tests start themselves is of another session, or was waited for."""
+    for pid in children(os.getpid()):
+        if os.getsid(pid) != os.getsid(0):
+            os.waitpid(pid, 0)
+
+
+Facts = tuple[dict[str, Any], Any]
+
+
+class Machine:
+    """A machine with generated repos, on which host-alias runs as an ordinary user who may become root."""
+
+    daemon: str  # the name of the daemon's file
+    ours: str  # in a repo
+    folder: Path  # of the daemons' files, as the tests see it
+
+    def say(self, *words: str, repo: str = "repo") -> Result:
+        """Run host-alias of a repo; -9 is the exit code of one that was killed."""
+        raise NotImplementedError
+
+    def clone(self, name: str, edit: Callable[[str], str]) -> None:
+        """Make another repo whose configuration and daemon are edited."""
+        raise NotImplementedError
+
+    def text(self, repo: str = "repo") -> str:
+        """Return what a repo wants the daemon's file to be."""
+        raise NotImplementedError
+
+    def install(self, text: str) -> None:
+        """Put `text` in the place of the daemon's file and load it as an earlier `up` did."""
+        raise NotImplementedError
+
+    def unload(self) -> None:
+        """Let the daemon be off, with its file in place."""
+        raise NotImplementedError
+
+    def remove_address(self) -> None:
+        """Take the address away behind everybody's back."""
+        raise NotImplementedError
+
+    def kill_at(self, step: int, when: str = "") -> None:
+        """Kill everything at step number `step`; 0 is never."""
+        raise NotImplementedError
+
+    def fail(self, step: Step | None) -> None:
+        """Let all of root's calls like `step` fail; None heals all."""
+        raise NotImplementedError
+
+    def heal(self) -> None:
+        """End all faults."""
+        self.kill_at(0)
+        self.fail(None)
+        self.late(0)
+
+    def steps(self) -> list[Step]:
+        """Return the steps since the last call of this."""
+        raise NotImplementedError
+
+    def late(self, seconds: float) -> None:
+        """Let each step come late by a random time."""
+        raise NotImplementedError
+
+    def system(self) -> Any:
+        """Return all that `up` changes but files."""
+        raise NotImplementedError
+
+    def files(self) -> dict[str, Any]:
+        """Return what is in the daemons' folder: of each file all but its times."""
+        found = {}
+        for path in sorted(self.folder.rglob("*")):
+            about = path.lstat()
+            content = path.readlink() if path.is_symlink() else None if path.is_dir() else path.read_bytes()
+            if content is not None:
+                found[str(path.relative_to(self.folder))] = (about.st_mode, about.st_uid, about.st_gid, content)
+        return found
+
+    def facts(self) -> Facts:
+        """Return all that `up` changes, to be compared."""
+        return self.files(), self.system()
+
+    def save(self) -> Any:
+        """Return the whole state of the machine, for `load`."""
+        raise NotImplementedError
+
+    def load(self, saved: Any) -> None:
+        """Make the machine as it was, with no fault in it."""
+        raise NotImplementedError
+
+
+def replace_tree(folder: Path, files: dict[str, Any]) -> None:
+    """Let `folder` hold just `files`, as Machine.files returns them."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    for name, (mode, uid, gid, content) in files.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        if stat.S_ISLNK(mode):
+            path.symlink_to(content)
+        else:
+            path.write_bytes(content)
+            path.chmod(stat.S_IMODE(mode))
+        os.chown(path, uid, gid, follow_symlinks=False)
+
+
+class Linux(Machine):
+    """A box, with a stand-in for systemd or without any."""
+
+    daemon = f"{LABEL}.service"
+    ours = "host-alias.service"
+
+    def __init__(self, box: Box, folder: Path, systemd: bool) -> None:
+        """Put a step before each command that the scripts call."""
+        self.box = box
+        box.fake_sudo()
+        if systemd:
+            box.fake_systemd()
+        self.root = Path(f"/proc/{box.holder.pid}/root")
+        self.folder = self.root / UNITS.relative_to("/")
+        self.active = self.root / "run/systemd"
+        self.active.mkdir(exist_ok=True)
+        self.faults = self.root / "mnt/faults"
+        (folder / "step").write_text(STEP)
+        (folder / "step").chmod(0o755)
+        localdev = box.source / "localdev"
+        sources = [localdev / "host-alias", localdev / self.ours, *(localdev / "sh").glob("*.sh")]
+        names = sorted({path.rsplit("/")[-1] for source in sources for path in COMMAND.findall(source.read_text())})
+        # A command may be a link that other names share: it is covered where it is, under its own name only.
+        self.names = [name for name in names if box.run("sh", "-c", f"command -v {name}")[0] == 0]
+        assert {"cat", "ip", "mv", "rm", "systemctl"} <= set(self.names)
+        lines = [f'cp -L "$(command -v {name})" real/{name}' for name in [*self.names, "sleep"]]
+        lines += [f'mount --bind "{folder}/step" "$(readlink -f "$(command -v {name})")"' for name in self.names]
+        box.root(f"mkdir -p /mnt/faults/real; cd /mnt/faults; {'; '.join(lines)}")
+        self.heal()
+        self.fresh = self.facts()
+        (self.faults / "steps").write_text("")
+
+    def sh(self, line: str) -> str:
+        """Run a line of shell as root that is no step."""
+        return self.box.root(f"export BEHIND=1; {line}")
+
+    def say(self, *words: str, repo: str = "repo") -> Result:
+        return self.box.run(f"/mnt/{repo}/localdev/host-alias", *words, user=True)
+
+    def clone(self, name: str, edit: Callable[[str], str]) -> None:
+        self.sh(f"cp -r /mnt/repo /mnt/{name}")
+        for file in (self.ours, "host-alias.conf"):
+            path = self.root / f"mnt/{name}/localdev/{file}"
+            path.write_text(edit(path.read_text()))
+
+    def text(self, repo: str = "repo") -> str:
+        return (self.root / f"mnt/{repo}/localdev/{self.ours}").read_text()
+
+    def install(self, text: str) -> None:
+        (self.folder / self.daemon).write_text(text)
+        self.sh(f"systemctl restart {self.daemon}; systemctl enable {self.daemon}")
+
+    def unload(self) -> None:
+        self.sh(f"systemctl disable {self.daemon}")
+
+    def remove_address(self) -> None:
+        self.sh(f"ip address delete {IP}/32 dev lo")
+
+    def kill_at(self, step: int, when: str = "") -> None:
+        (self.faults / "count").write_text("0\n")
+        (self.faults / "kill").write_text(f"{step} {when}\n")
+
+    def fail(self, step: Step | None) -> None:
+        (self.faults / "fail").write_text(f"{step.name} {(step.words.split() or [''])[0]}\n" if step else "\n")
+
+    def steps(self) -> list[Step]:
+        lines = [line.split("\t", 2) for line in (self.faults / "steps").read_text().split("\036")[:-1]]
+        (self.faults / "steps").write_text("")
+        return [Step(name, words, bool(writes)) for writes, name, words in lines]
+
+    def late(self, seconds: float) -> None:
+        (self.faults / "delay").write_text(f"{int(seconds * 1000)}\n")
+
+    def system(self) -> Any:
+        listed = self.sh("ip -4 -o address show dev lo; nft list ruleset")
+        active = {path.name: path.read_text() for path in self.active.glob("active.*")}
+        return [re.sub(r"^\d+: ", "", line) for line in listed.splitlines()], active
+
+    def save(self) -> Any:
+        return (
+            self.files(),
+            {path.name: path.read_bytes() for path in self.active.iterdir() if path.is_file()},
+            (
+                self.sh("ip -4 -o address show dev lo | awk '{ print $4 }'"),
+                self.sh("nft list ruleset"),
+            ),
+        )
+
+    def load(self, saved: Any) -> None:
+        files, active, (addresses, rules) = saved
+        replace_tree(self.folder, files)
+        for path in self.active.iterdir():
+            if path.is_file():
+                path.unlink()
+        for name, content in active.items():
+            (self.active / name).write_bytes(content)
+        more = "; ".join(f"ip address add {one} dev lo scope host" for one in addresses.split() if "127." not in one)
+        (self.root / "mnt/rules").write_text(f"flush ruleset\n{rules}")
+        self.sh(f"ip -4 address flush dev lo to 10.0.0.0/8; {more or ':'}; nft -f /mnt/rules")
+        self.heal()
+
+
+class Mac(Machine):
+    """The pretend Mac, whose sudo never asks."""
+
+    daemon = f"{LABEL}.plist"
+    ours = "host-alias.plist"
+
+    def __init__(self, folder: Path, repo: Path) -> None:
+        """Let every command that the scripts call be a step."""
+        self.mac = FakeMac(folder / "mac")
+        self.mac.sudo = "ok"
+        self.source = repo / "localdev"
+        self.mac.put(self.source, "/Users/alice/repo/localdev")
+        self.folder = self.mac.path(DAEMONS)
+        sources = [self.source / "host-alias", self.source / "sh/common.sh", self.source / "sh/darwin.sh"]
+        self.paths = sorted({path for source in sources for path in COMMAND.findall(source.read_text())})
+        self.paths = [path for path in self.paths if self.mac.path(path).is_symlink() or self.mac.path(path).exists()]
+        assert {"/bin/cat", "/bin/mv", "/bin/rm", "/bin/sleep", "/bin/launchctl", "/sbin/ifconfig"} <= set(self.paths)
+        # launchd's waiting times pass at once: how long they are is no part of what is tested.
+        self.mac.path("/bin/sleep").unlink()
+        self.mac.path("/bin/sleep").symlink_to(self.mac.path("/usr/bin/true").readlink())
+        self.mac.trace(*self.paths)
+        self.fresh = self.facts()
+        self.failing = ""
+
+    def say(self, *words: str, repo: str = "repo") -> Result:
+        done = self.mac.run([f"/Users/alice/{repo}/localdev/host-alias", *words])
+        return done.returncode, done.stdout, done.stderr
+
+    def clone(self, name: str, edit: Callable[[str], str]) -> None:
+        folder = self.mac.put(self.source, f"/Users/alice/{name}/localdev")
+        for file in (self.ours, "host-alias.conf"):
+            (folder / file).write_text(edit((folder / file).read_text()))
+
+    def text(self, repo: str = "repo") -> str:
+        return self.mac.path(f"/Users/alice/{repo}/localdev/{self.ours}").read_text()
+
+    def install(self, text: str) -> None:
+        self.mac.write(f"{DAEMONS}/{self.daemon}", text, owner=0)
+        assert (
+            self.mac.run(["/bin/launchctl", "bootstrap", "system", f"{DAEMONS}/{self.daemon}"], user=0).returncode == 0
+        )
+
+    def unload(self) -> None:
+        assert self.mac.run(["/bin/launchctl", "bootout", f"system/{LABEL}"], user=0).returncode == 0
+
+    def remove_address(self) -> None:
+        self.mac.remove_alias(IP)
+
+    def kill_at(self, step: int, when: str = "") -> None:
+        self.mac.kill_at(step, when)
+
+    def fail(self, step: Step | None) -> None:
+        if self.failing:
+            self.mac.fail(self.failing, 0, "", times=0)
+        if step:
+            self.failing = " ".join([step.name, *step.words.split()[:1]])
+            self.mac.fail(self.failing, 1, f"{step.name}: no", root=True)
+
+    def steps(self) -> list[Step]:
+        steps = [Step(path.rsplit("/")[-1], " ".join(words), writes) for path, words, writes in self.mac.steps]
+        self.mac.forget_calls()
+        return steps
+
+    def late(self, seconds: float) -> None:
+        self.mac.delay = seconds
+
+    def system(self) -> Any:
+        loaded = {label: (job["path"], job["arguments"], job["draining"]) for label, job in self.mac.loaded.items()}
+        return self.mac.masks, loaded, [label for label, off in self.mac.disabled.items() if off]
+
+    def save(self) -> Any:
+        return self.files(), (self.mac.state / "state.json").read_text()
+
+    def load(self, saved: Any) -> None:
+        files, state = saved
+        replace_tree(self.folder, files)
+        (self.mac.state / "state.json").write_text(state)
+        self.heal()
+
+
+@pytest.fixture
+def machine(
+    request: pytest.FixtureRequest, rendered: Render, tmp_path: Path, clean_env: dict[str, str]
+) -> Iterator[Machine]:
+    """A machine on which host-alias never ran."""
+    if request.param == "mac":
+        need_mac()
+        with adopting():
+            yield Mac(tmp_path, rendered())
+        return
+    need_box()
+    source = Path(shutil.copytree(rendered(), tmp_path / "repo"))
+    box = Box(source, tmp_path, clean_env)
+    with adopting():
+        yield Linux(box, tmp_path, request.param == "linux")
+    box.close()
+
+
+def set_up(machine: Machine) -> None:
+    """All is in place."""
+    code, _, err = machine.say("up")
+    assert code == 0, err
+
+
+def older(machine: Machine) -> None:
+    """An earlier release set it up."""
+    machine.install(re.sub(r"format \d+:", "format 0:", machine.text()))
+
+
+def gone(machine: Machine) -> None:
+    """All is in place but the address."""
+    set_up(machine)
+    machine.remove_address()
+
+
+def off(machine: Machine) -> None:
+    """All is in place, but not enabled or loaded."""
+    set_up(machine)
+    machine.unload()
+
+
+def fresh(machine: Machine) -> None:
+    """Nothing is there."""
+
+
+CASES = [
+    *((kind, "up", state) for kind in ("linux", "mac") for state in (fresh, older, gone, off)),
+    *((kind, "down", state) for kind in ("linux", "mac") for state in (set_up, older)),
+    ("linux without systemd", "up", fresh),
+    ("linux without systemd", "down", set_up),
+]
+cases = pytest.mark.parametrize(
+    ("machine", "verb", "state"), CASES, indirect=["machine"], ids=lambda value: getattr(value, "__name__", value)
+)
+
+
+def repaired(machine: Machine, done: Facts, what: str) -> None:
+    """Assert that what a fault left is told by `check` and ended by both the next `up` and the next `down`."""
+    left = machine.save()
+    code, _, err = machine.say("check")
+    in_place = machine.facts() == done
+    assert code == (0 if in_place else 3), f"{what}: check says {code} {err} for {machine.facts()}"
+    code, _, err = machine.say("up")
+    assert code == 0, f"{what}, then up: {err}"
+    assert machine.facts() == done, f"{what}, then up"
+    assert machine.say("check") == (0, "", ""), what
+    machine.load(left)
+    code, _, err = machine.say(*DOWN)
+    assert code == 0, f"{what}, then down: {err}"
+    assert machine.facts() == machine.fresh, f"{what}, then down"
+
+
+def shape(machine: Machine) -> str:
+    """Return the machine's state without the numbers of processes: what is repaired once needs no second proof."""
+    files, system = machine.facts()
+    return repr(({NUMBER.sub(".N", name): facts for name, facts in files.items()}, system))
+
+
+@cases
+def test_killed_at_any_step_the_next_up_and_the_next_down_need_no_person(
+    machine: Machine, verb: str, state: Callable[[Machine], None]
+) -> None:
+    fresh_save = machine.save()
+    set_up(machine)
+    done = machine.facts()
+    machine.load(fresh_save)
+    state(machine)
+    before = machine.save()
+    words = DOWN if verb == "down" else (verb,)
+    machine.steps()
+    code, _, err = machine.say(*words)
+    assert code == 0, err
+    assert machine.facts() == (done if verb == "up" else machine.fresh)
+    steps = machine.steps()
+    assert steps
+    seen = set()
+    for number, step in enumerate(steps, 1):
+        for when in ("before", "middle", "after") if step.writes else ("before", "after"):
+            machine.load(before)
+            machine.kill_at(number, when)
+            what = f"killed {when} {step.name} {step.words}"
+            assert machine.say(*words)[0] == -9, what
+            bury()
+            machine.kill_at(0)
+            if shape(machine) not in seen:
+                seen.add(shape(machine))
+                repaired(machine, done, what)
