@@ -11,6 +11,7 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,13 +102,20 @@ class Machine:
         """Run host-alias of a repo; -9 is the exit code of one that was killed."""
         raise NotImplementedError
 
-    def clone(self, name: str, edit: Callable[[str], str]) -> None:
-        """Make another repo whose configuration and daemon are edited."""
+    def copy(self, name: str) -> None:
+        """Make another repo like ours."""
         raise NotImplementedError
 
-    def text(self, repo: str = "repo") -> str:
-        """Return what a repo wants the daemon's file to be."""
-        raise NotImplementedError
+    def clone(self, name: str, edit: Callable[[str], str]) -> None:
+        """Make another repo whose configuration and daemon are edited."""
+        self.copy(name)
+        for file in (self.ours, "host-alias.conf"):
+            path = self.localdev(name) / file
+            path.write_text(edit(path.read_text()))
+
+    def text(self) -> str:
+        """Return what our repo wants the daemon's file to be."""
+        return (self.localdev() / self.ours).read_text()
 
     def install(self, text: str) -> None:
         """Put `text` in the place of the daemon's file and load it as an earlier `up` did."""
@@ -141,6 +149,23 @@ class Machine:
 
     def late(self, seconds: float) -> None:
         """Let each step come late by a random time."""
+        raise NotImplementedError
+
+    def small_disk(self) -> contextlib.AbstractContextManager[None]:
+        """Let the daemons' folder be an empty file system with little room."""
+        raise NotImplementedError
+
+    def read_only(self) -> contextlib.AbstractContextManager[None]:
+        """Let nobody write into the daemons' folder, not even root."""
+        raise NotImplementedError
+
+    def stamp(self, seconds: int) -> None:
+        """Date all files of the repo and the daemons' folder."""
+        for path in (*self.localdev().rglob("*"), *self.folder.rglob("*")):
+            os.utime(path, (seconds, seconds), follow_symlinks=False)
+
+    def localdev(self, repo: str = "repo") -> Path:
+        """Return the folder of a repo, as the tests see it."""
         raise NotImplementedError
 
     def system(self) -> Any:
@@ -224,14 +249,23 @@ class Linux(Machine):
     def say(self, *words: str, repo: str = "repo") -> Result:
         return self.box.run(f"/mnt/{repo}/localdev/host-alias", *words, user=True)
 
-    def clone(self, name: str, edit: Callable[[str], str]) -> None:
+    def copy(self, name: str) -> None:
         self.sh(f"cp -r /mnt/repo /mnt/{name}")
-        for file in (self.ours, "host-alias.conf"):
-            path = self.root / f"mnt/{name}/localdev/{file}"
-            path.write_text(edit(path.read_text()))
 
-    def text(self, repo: str = "repo") -> str:
-        return (self.root / f"mnt/{repo}/localdev/{self.ours}").read_text()
+    def localdev(self, repo: str = "repo") -> Path:
+        return self.root / f"mnt/{repo}/localdev"
+
+    @contextlib.contextmanager
+    def small_disk(self) -> Iterator[None]:
+        self.sh(f"mount -t tmpfs -o size=16k none {UNITS}")
+        yield
+        self.sh(f"umount {UNITS}")
+
+    @contextlib.contextmanager
+    def read_only(self) -> Iterator[None]:
+        self.sh(f"mount -o remount,ro {UNITS}")
+        yield
+        self.sh(f"mount -o remount,rw {UNITS}")
 
     def install(self, text: str) -> None:
         (self.folder / self.daemon).write_text(text)
@@ -261,7 +295,13 @@ class Linux(Machine):
     def system(self) -> Any:
         listed = self.sh("ip -4 -o address show dev lo; nft list ruleset")
         active = {path.name: path.read_text() for path in self.active.glob("active.*")}
-        return [re.sub(r"^\d+: ", "", line) for line in listed.splitlines()], active
+        addresses, _, rules = listed.partition("\ntable")
+        # Which came first is no difference.
+        return (
+            sorted(re.sub(r"^\d+: ", "", line) for line in addresses.splitlines()),
+            sorted(f"table {table.strip()}" for table in re.split(r"(?m)^table ", rules)),
+            active,
+        )
 
     def save(self) -> Any:
         return (
@@ -315,16 +355,26 @@ class Mac(Machine):
         done = self.mac.run([f"/Users/alice/{repo}/localdev/host-alias", *words])
         return done.returncode, done.stdout, done.stderr
 
-    def clone(self, name: str, edit: Callable[[str], str]) -> None:
-        folder = self.mac.put(self.source, f"/Users/alice/{name}/localdev")
-        for file in (self.ours, "host-alias.conf"):
-            (folder / file).write_text(edit((folder / file).read_text()))
+    def copy(self, name: str) -> None:
+        self.mac.put(self.source, f"/Users/alice/{name}/localdev")
 
-    def text(self, repo: str = "repo") -> str:
-        return self.mac.path(f"/Users/alice/{repo}/localdev/{self.ours}").read_text()
+    def localdev(self, repo: str = "repo") -> Path:
+        return self.mac.path(f"/Users/alice/{repo}/localdev")
+
+    @contextlib.contextmanager
+    def small_disk(self) -> Iterator[None]:
+        folder = self.folder
+        with self.mac.small_disk(DAEMONS, "16k") as self.folder:
+            yield
+        self.folder = folder
+
+    @contextlib.contextmanager
+    def read_only(self) -> Iterator[None]:
+        with self.mac.read_only("/Library"):
+            yield
 
     def install(self, text: str) -> None:
-        self.mac.write(f"{DAEMONS}/{self.daemon}", text, owner=0)
+        (self.folder / self.daemon).write_text(text)
         assert (
             self.mac.run(["/bin/launchctl", "bootstrap", "system", f"{DAEMONS}/{self.daemon}"], user=0).returncode == 0
         )
@@ -423,6 +473,11 @@ cases = pytest.mark.parametrize(
 )
 
 
+def left_over(machine: Machine) -> list[str]:
+    """Return the files that stand half written beside the daemons'."""
+    return [name for name in machine.files() if NUMBER.search(name)]
+
+
 def repaired(machine: Machine, done: Facts, what: str) -> None:
     """Assert that what a fault left is told by `check` and ended by both the next `up` and the next `down`."""
     left = machine.save()
@@ -445,14 +500,22 @@ def shape(machine: Machine) -> str:
     return repr(({NUMBER.sub(".N", name): facts for name, facts in files.items()}, system))
 
 
-@cases
-def test_killed_at_any_step_the_next_up_and_the_next_down_need_no_person(
-    machine: Machine, verb: str, state: Callable[[Machine], None]
-) -> None:
-    fresh_save = machine.save()
+@dataclass(frozen=True)
+class Case:
+    """How a verb runs undisturbed: its words, the machine before, its steps, and how a machine looks when all is in place."""
+
+    words: tuple[str, ...]
+    before: Any
+    steps: list[Step]
+    done: Facts
+
+
+def undisturbed(machine: Machine, verb: str, state: Callable[[Machine], None]) -> Case:
+    """Run `verb` once from `state`."""
+    nothing = machine.save()
     set_up(machine)
     done = machine.facts()
-    machine.load(fresh_save)
+    machine.load(nothing)
     state(machine)
     before = machine.save()
     words = DOWN if verb == "down" else (verb,)
@@ -462,15 +525,198 @@ def test_killed_at_any_step_the_next_up_and_the_next_down_need_no_person(
     assert machine.facts() == (done if verb == "up" else machine.fresh)
     steps = machine.steps()
     assert steps
+    return Case(words, before, steps, done)
+
+
+@cases
+def test_killed_at_any_step_the_next_up_and_the_next_down_need_no_person(
+    machine: Machine, verb: str, state: Callable[[Machine], None]
+) -> None:
+    case = undisturbed(machine, verb, state)
     seen = set()
-    for number, step in enumerate(steps, 1):
+    for number, step in enumerate(case.steps, 1):
         for when in ("before", "middle", "after") if step.writes else ("before", "after"):
-            machine.load(before)
+            machine.load(case.before)
             machine.kill_at(number, when)
             what = f"killed {when} {step.name} {step.words}"
-            assert machine.say(*words)[0] == -9, what
+            assert machine.say(*case.words)[0] == -9, what
             bury()
             machine.kill_at(0)
             if shape(machine) not in seen:
                 seen.add(shape(machine))
-                repaired(machine, done, what)
+                repaired(machine, case.done, what)
+
+
+# Whose exit code is an answer: failing, they say no.
+QUESTIONS = ("launchctl print", "systemctl is-active")
+
+
+def assert_told(err: str, message: str) -> None:
+    """After the commands that were shown come `message` and one line of host-alias's."""
+    told = err.rpartition("\nAS_ROOT\n")[2].splitlines()
+    assert [line for line in told if line.startswith("host-alias: ")] == told[-1:], err
+    assert message in "\n".join(told[:-1]), err
+
+
+@cases
+def test_a_step_that_fails_is_told_and_the_next_up_repairs_it(
+    machine: Machine, verb: str, state: Callable[[Machine], None]
+) -> None:
+    case = undisturbed(machine, verb, state)
+    kinds = {" ".join([step.name, *step.words.split()[:1]]): step for step in case.steps}
+    for kind, step in kinds.items():
+        machine.load(case.before)
+        machine.fail(step)
+        code, out, err = machine.say(*case.words)
+        machine.fail(None)
+        what = f"failed: {kind}"
+        if kind in QUESTIONS:
+            assert code in (0, 1), what
+        else:
+            assert (code, out) == (1, ""), f"{what}: {err}"
+            assert_told(err, f"{step.name}: no")
+        assert not left_over(machine), what
+        repaired(machine, case.done, what)
+
+
+# --- where it cannot write --------------------------------------------------------------------------------------------
+
+
+ANYWHERE = pytest.mark.parametrize("machine", ["linux", "mac"], indirect=True)
+
+
+@ANYWHERE
+@pytest.mark.parametrize("state", [fresh, older])
+def test_a_full_disk_is_told_in_one_line_and_changes_no_daemon(
+    machine: Machine, state: Callable[[Machine], None]
+) -> None:
+    done = undisturbed(machine, "up", fresh).done
+    assert machine.say(*DOWN)[0] == 0
+    with machine.small_disk():
+        state(machine)
+        before = machine.facts()
+        filler = machine.folder / "filler"
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        code, out, err = machine.say("up")
+        assert (code, out) == (1, "")
+        assert_told(err, "No space left on device")
+        filler.unlink()
+        assert machine.files() == before[0]
+        if state is older:
+            assert machine.facts() == before
+        code, _, err = machine.say("up")
+        assert code == 0, err
+        assert machine.facts() == done
+
+
+@ANYWHERE
+@pytest.mark.parametrize(("verb", "state"), [("up", fresh), ("up", older), ("down", set_up)])
+def test_a_folder_that_is_read_only_is_told_in_one_line_and_changes_no_daemon(
+    machine: Machine, verb: str, state: Callable[[Machine], None]
+) -> None:
+    case = undisturbed(machine, verb, state)
+    machine.load(case.before)
+    before = machine.facts()
+    with machine.read_only():
+        code, out, err = machine.say(*case.words)
+        assert (code, out) == (1, "")
+        assert_told(err, "Read-only file system")
+        assert machine.files() == before[0]
+        if state is older:
+            assert machine.facts() == before
+    repaired(machine, case.done, f"{verb} on a read-only disk")
+
+
+# --- the time ---------------------------------------------------------------------------------------------------------
+
+LIFE = (("check",), ("up",), ("check",), ("up",), ("status",), DOWN, ("check",))
+
+
+@ANYWHERE
+def test_it_does_not_matter_how_files_are_dated(machine: Machine) -> None:
+    lives = []
+    for seconds in (None, 86400, 4_000_000_000):
+        life = []
+        for words in LIFE:
+            if seconds:
+                machine.stamp(seconds)
+            life.append(machine.say(*words))
+        lives.append(life)
+    assert [code for code, _, _ in lives[0]] == [3, 0, 0, 0, 0, 0, 3]
+    assert lives[1] == lives[0] == lives[2]
+
+
+def test_nothing_asks_for_the_time(rendered: Render) -> None:
+    clock = re.compile(
+        r"(?m)(?:^\s*|[;&|(`!]\s*|bin/|\b(?:if|while|until|then|do|else)\s+)(?:date|touch|stat|find|hwclock)\b"
+        r"|\s-(?:nt|ot|newer|mtime|mmin)\b|SECONDS|EPOCH"
+    )
+    assert clock.search("now=$(date +%s)")
+    assert clock.search('[ "$a" -nt "$b" ]')
+    localdev = rendered() / "localdev"
+    scripts = [localdev / "host-alias", *(localdev / "sh" / f"{name}.sh" for name in ("common", "linux", "darwin"))]
+    assert {script.name: clock.findall(script.read_text()) for script in scripts} == {
+        script.name: [] for script in scripts
+    }
+
+
+# --- two at once ------------------------------------------------------------------------------------------------------
+
+
+def newer(text: str) -> str:
+    """Return configuration or daemon as a later release writes it."""
+    return re.sub(r"(host-alias format )\d+:", r"\g<1>99:", text)
+
+
+# What the other repo is, and what it does.
+MEETINGS: dict[str, tuple[Callable[[str], str], tuple[str, ...]]] = {
+    "the same": (lambda text: text, ("up",)),
+    "another label": (lambda text: text.replace(LABEL, f"local.other.{IP}"), ("up",)),
+    "a newer format": (newer, ("up",)),
+    "down": (lambda text: text, DOWN),
+}
+ROUNDS = 8
+
+
+@ANYWHERE
+@pytest.mark.parametrize("meeting", MEETINGS)
+@pytest.mark.parametrize("state", [fresh, older])
+def test_two_at_once_end_as_one_after_the_other(
+    machine: Machine, meeting: str, state: Callable[[Machine], None]
+) -> None:
+    edit, words = MEETINGS[meeting]
+    machine.clone("other", edit)
+    state(machine)
+    before = machine.save()
+    runs = ((("up",), "repo"), (words, "other"))
+    ends = []
+    for order in (runs, runs[::-1]):
+        machine.load(before)
+        for run, repo in order:
+            code, _, err = machine.say(*run, repo=repo)
+            assert code == 0, err
+        ends.append(machine.facts())
+    machine.load(before)
+    set_up(machine)
+    done = machine.facts()
+    for number in range(ROUNDS):
+        machine.load(before)
+        machine.late(0.05)
+        with ThreadPoolExecutor(2) as pool:
+            results = [pool.submit(machine.say, *run, repo=repo) for run, repo in runs]
+        machine.heal()
+        (code, _, err), (code_of_other, _, err_of_other) = (result.result() for result in results)
+        what = f"round {number}: {code} {err}\n{code_of_other} {err_of_other}"
+        assert not left_over(machine), what
+        if meeting != "down":
+            assert (code, code_of_other) == (0, 0), what
+            assert machine.facts() in ends, what
+            continue
+        assert {code, code_of_other} <= {0, 1}, what
+        for one, text in ((code, err), (code_of_other, err_of_other)):
+            assert text.splitlines()[-1].startswith("host-alias: "), what
+            assert one == 0 or "Now: " in text or "Run: make" in text, what
+        if machine.facts() not in ends:
+            repaired(machine, done, what)

@@ -561,7 +561,7 @@ class FakeMac:
 
     @contextlib.contextmanager
     def small_disk(self, inside, size="16k"):
-        """Let a directory be a file system of its own, empty and of this size, with what is in it gone afterwards."""
+        """Let a directory be a file system of its own, empty and of this size. Yields where it lies; it is gone afterwards."""
         disk = self.root.with_name(f"{self.root.name}.disk")
         disk.mkdir()
         before = self.table.read_text()
@@ -574,7 +574,7 @@ class FakeMac:
             assert holder.stdout.readline() == "ready\n"
             self.around = [_host("nsenter"), "-t", holder.pid, "--mount"]
             try:
-                yield
+                yield Path(f"/proc/{holder.pid}/root", *disk.parts[1:])
             finally:
                 self.around = []
                 self.table.write_text(before)
