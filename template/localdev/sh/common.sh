@@ -292,7 +292,7 @@ print_plan() {
 # root_script COMMANDS: prints COMMANDS so that a failure leaves no $temporary and exits 9, which sudo itself never does
 root_script() {
 	cleanup=''
-	case $1 in *"$temporary"*) cleanup="; /bin/rm -f $temporary" ;; esac
+	case $1 in *"$temporary"*) cleanup="; /bin/rm -f $temporary || code=9" ;; esac
 	printf "trap 'code=\$?%s; [ \"\$code\" -eq 0 ] || exit 9' EXIT\n%s\n" "$cleanup" "$1"
 }
 
@@ -326,9 +326,10 @@ AS_ROOT
 	trap - INT
 	case $code$ask in
 	0*) ;;
-	9*) explain_failure command ;;
-	*-n) die 4 "sudo needs a password and cannot ask for it here. Run the commands above in a terminal" ;;
-	*) explain_failure sudo ;;
+	# What sudo itself has to say. Any other number is the script's, or of the signal that ended it.
+	1-n) die 4 "sudo needs a password and cannot ask for it here. Run the commands above in a terminal" ;;
+	1) explain_failure sudo ;;
+	*) explain_failure command ;;
 	esac
 }
 
