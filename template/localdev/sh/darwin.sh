@@ -70,21 +70,19 @@ os_explain_up() {
 os_up_commands() {
 	[ "$address" = present ] || printf '/sbin/ifconfig lo0 alias %s netmask 255.255.255.255\n' "$ip"
 	[ "$daemon" != ready ] || return 0
-	# Unloaded first and loaded last: where it is loaded, all in between was done.
-	printf '/bin/launchctl enable system/%s\n' "$label"
-	bootout_commands
 	# A file like ours that launchd does not load may have a bad owner or mode: it is written again.
 	[ "$daemon" != off ] || [ "$text" != "$wanted" ] || daemon=rewrite
+	# Written first: when the disk is full, what was there stays as it was.
 	case $daemon in missing | older | rewrite)
 		# Written, not copied: a copy would keep a quarantine attribute, and launchd refuses such a file.
 		write_commands
-		cat <<COMMANDS
-/usr/sbin/chown root:wheel $temporary
-/bin/chmod 0644 $temporary
-/bin/mv -f $temporary $installed
-COMMANDS
+		printf '/usr/sbin/chown root:wheel %s\n/bin/chmod 0644 %s\n' "$temporary" "$temporary"
 		;;
 	esac
+	# Unloaded before it is replaced and loaded last: where it is loaded, all before was done.
+	printf '/bin/launchctl enable system/%s\n' "$label"
+	bootout_commands
+	case $daemon in missing | older | rewrite) printf '/bin/mv -f %s %s\n' "$temporary" "$installed" ;; esac
 	cat <<COMMANDS
 # bootstrap can say "5: Input/output error" while the old job is still going: only print tells.
 tries=10
@@ -99,15 +97,15 @@ COMMANDS
 # bootout_commands: prints the commands that unload the daemon and wait until it is gone
 bootout_commands() {
 	cat <<COMMANDS
-if /bin/launchctl print system/$label >/dev/null 2>&1; then
-	/bin/launchctl bootout system/$label || [ "\$?" -eq 36 ] || exit 9
-	tries=50
-	while /bin/launchctl print system/$label >/dev/null 2>&1; do
-		tries=\$((tries - 1))
-		[ "\$tries" -gt 0 ] || { printf 'launchd does not let go of %s\n' $label >&2; exit 9; }
-		/bin/sleep 0.1
-	done
-fi
+tries=50
+while /bin/launchctl print system/$label >/dev/null 2>&1; do
+	# bootout fails while the job ends (36), and when another project's run was faster, which may also load it again.
+	error=\$(/bin/launchctl bootout system/$label 2>&1) || [ "\$?" -eq 36 ] ||
+		! /bin/launchctl print system/$label >/dev/null 2>&1 || { printf '%s\n' "\$error" >&2; exit 9; }
+	tries=\$((tries - 1))
+	[ "\$tries" -gt 0 ] || { printf '%s\nlaunchd does not let go of %s\n' "\$error" $label >&2; exit 9; }
+	/bin/sleep 0.1
+done
 COMMANDS
 }
 

@@ -73,18 +73,15 @@ unit_commands() {
 # os_up_commands: prints the commands that root has to run, all paths absolute
 os_up_commands() {
 	if [ "$daemon" = unsupported ]; then
+		# As systemd does: who is not root sees by this directory that the guard may be there.
+		printf '/bin/mkdir -p /run/%s\n' "$label"
 		unit_commands ExecStart
 		return 0
 	fi
-	case $daemon in missing | older | off)
-		[ ! -L "$link" ] || printf '/bin/systemctl disable %s.service\n' "$label"
-		;;
-	esac
-	case $daemon in missing | older)
-		write_commands
-		printf '/bin/mv -f %s %s\n' "$temporary" "$installed"
-		;;
-	esac
+	# Written first: when the disk is full, what was there stays as it was.
+	case $daemon in missing | older) write_commands ;; esac
+	[ "$daemon" = ready ] || [ ! -L "$link" ] || printf '/bin/systemctl disable %s.service\n' "$label"
+	case $daemon in missing | older) printf '/bin/mv -f %s %s\n' "$temporary" "$installed" ;; esac
 	[ "$daemon" = ready ] || printf '/bin/systemctl daemon-reload\n'
 	printf '/bin/systemctl restart %s.service\n' "$label"
 	[ "$daemon" = ready ] || printf '/bin/systemctl enable %s.service\n' "$label"
@@ -94,9 +91,13 @@ os_up_commands() {
 os_down_commands() {
 	sweep_commands
 	if ! os_can_persist; then
+		# Last the guard: only root sees it, so an address without it would look complete.
+		[ "$address" = missing ] || printf '/sbin/ip address delete %s dev lo\n' "$on_lo"
 		unit_commands ExecStopPost
-		printf '/bin/rm -f %s %s\n' "$link" "$installed"
-	elif [ -e "$installed" ]; then
+		printf '/bin/rm -f %s %s\n/bin/rm -rf /run/%s\n' "$link" "$installed" "$label"
+		return 0
+	fi
+	if [ -e "$installed" ]; then
 		printf '/bin/systemctl disable --now %s.service\n/bin/rm -f %s\n/bin/systemctl daemon-reload\n' "$label" "$installed"
 	elif os_job_left; then
 		printf '/bin/systemctl stop %s.service\n/bin/rm -f %s\n/bin/systemctl daemon-reload\n' "$label" "$link"
