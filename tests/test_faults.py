@@ -18,16 +18,37 @@ from typing import Any
 
 import pytest
 
+import test_host_alias_linux
 from box import UNITS, Box, Result, need_box
 from conftest import Render
 from fakemac import FakeMac
-from lab import children
+from lab import Lab, children
 from needs import need_mac
 
 IP = "10.254.254.254"
 LABEL = f"local.host-alias.{IP}"
 DAEMONS = "/Library/LaunchDaemons"
 DOWN = ("down", "--yes")
+# The first one, as it was released: without a guard, and without the directory that tells that it is started.
+FIRST_UNIT = f"""# host-alias format 1: installed by localdev/host-alias up, removed by localdev/host-alias down
+[Unit]
+Description=Address {IP} on lo, for containers to reach services of this machine
+Wants=network-pre.target
+Before=network-pre.target docker.service podman.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+# replace, not add: starting twice is no error. There is no ExecStop: a restart must not cut connections.
+ExecStart=/sbin/ip address replace {IP}/32 dev lo scope host
+CapabilityBoundingSet=CAP_NET_ADMIN
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+
+[Install]
+WantedBy=multi-user.target
+"""
 # What root's script may call by its path; a shell and sudo are no steps, they are what is killed.
 COMMAND = re.compile(r"(?:(?<![\w.])|(?<=\\n))/(?:usr/)?s?bin/(?!sh\b|sudo\b)[a-z][a-z0-9_-]*")
 # The number of the process that wrote a file beside the daemon's.
@@ -46,14 +67,17 @@ writes=''
 [ ! -f /proc/self/fd/1 ] || writes=writes
 printf '%s\\t%s\\t%s\\036' "$writes" "$name" "$*" >>$faults/steps
 read -r step when <$faults/kill
-read -r failing <$faults/fail
+IFS= read -r failing <$faults/fail
 read -r delay <$faults/delay
-[ "$failing" != "$name ${1-}" ] || { printf '%s: no\\n' "$name" >&2; exit 1; }
+first=${1-}
+[ "$failing" != "$name ${first%%[[:space:]]*}" ] || { printf '%s: no\\n' "$name" >&2; exit 1; }
 [ "$delay" = 0 ] || "$faults/real/sleep" "0.0$(($$ * 7919 % delay + 10))"
 if [ "$count" != "$step" ]; then exec "$faults/real/$name" "$@"; fi
 case $when in
 before) ;;
+alone) kill -9 $PPID; exit 1 ;;
 middle) head -c 200 ;;
+during) "$faults/real/$name" "$@" & ;;
 after) "$faults/real/$name" "$@" || [ "$name" != cat ] ;;
 esac
 kill -9 0
@@ -130,7 +154,10 @@ class Machine:
         raise NotImplementedError
 
     def kill_at(self, step: int, when: str = "") -> None:
-        """Kill everything at step number `step`; 0 is never."""
+        """Kill everything at step number `step`, `before` or `after` it or in the `middle` of what it writes; 0 is never.
+
+        `alone`: only root's shell is killed, before it.
+        """
         raise NotImplementedError
 
     def fail(self, step: Step | None) -> None:
@@ -224,8 +251,6 @@ class Linux(Machine):
             box.fake_systemd()
         self.root = Path(f"/proc/{box.holder.pid}/root")
         self.folder = self.root / UNITS.relative_to("/")
-        self.active = self.root / "run/systemd"
-        self.active.mkdir(exist_ok=True)
         self.faults = self.root / "mnt/faults"
         (folder / "step").write_text(STEP)
         (folder / "step").chmod(0o755)
@@ -292,36 +317,32 @@ class Linux(Machine):
     def late(self, seconds: float) -> None:
         (self.faults / "delay").write_text(f"{int(seconds * 1000)}\n")
 
+    def run_files(self) -> dict[str, str | None]:
+        """Return what is in /run but the lock of the stand-in for systemd; a directory has no text."""
+        paths = [path for path in sorted((self.root / "run").rglob("*")) if path.name != "lock"]
+        return {str(path.relative_to(self.root)): None if path.is_dir() else path.read_text() for path in paths}
+
     def system(self) -> Any:
         listed = self.sh("ip -4 -o address show dev lo; nft list ruleset")
-        active = {path.name: path.read_text() for path in self.active.glob("active.*")}
-        addresses, _, rules = listed.partition("\ntable")
+        addresses, _, rules = listed.partition("\ntable ")
         # Which came first is no difference.
         return (
             sorted(re.sub(r"^\d+: ", "", line) for line in addresses.splitlines()),
-            sorted(f"table {table.strip()}" for table in re.split(r"(?m)^table ", rules)),
-            active,
+            sorted(table.strip() for table in re.split(r"(?m)^table ", rules)),
+            self.run_files(),
         )
 
     def save(self) -> Any:
-        return (
-            self.files(),
-            {path.name: path.read_bytes() for path in self.active.iterdir() if path.is_file()},
-            (
-                self.sh("ip -4 -o address show dev lo | awk '{ print $4 }'"),
-                self.sh("nft list ruleset"),
-            ),
-        )
+        addresses = self.sh("ip -4 -o address show dev lo | awk '{ print $4 }'").split()
+        return self.files(), self.run_files(), addresses, self.sh("nft list ruleset")
 
     def load(self, saved: Any) -> None:
-        files, active, (addresses, rules) = saved
+        files, run_files, addresses, rules = saved
         replace_tree(self.folder, files)
-        for path in self.active.iterdir():
-            if path.is_file():
-                path.unlink()
-        for name, content in active.items():
-            (self.active / name).write_bytes(content)
-        more = "; ".join(f"ip address add {one} dev lo scope host" for one in addresses.split() if "127." not in one)
+        self.sh("rm -rf /run/*")
+        for name, text in run_files.items():
+            (self.root / name).mkdir() if text is None else (self.root / name).write_text(text)
+        more = "; ".join(f"ip address add {one} dev lo scope host" for one in addresses if not one.startswith("127."))
         (self.root / "mnt/rules").write_text(f"flush ruleset\n{rules}")
         self.sh(f"ip -4 address flush dev lo to 10.0.0.0/8; {more or ':'}; nft -f /mnt/rules")
         self.heal()
@@ -443,7 +464,7 @@ def set_up(machine: Machine) -> None:
 
 def older(machine: Machine) -> None:
     """An earlier release set it up."""
-    machine.install(re.sub(r"format \d+:", "format 0:", machine.text()))
+    machine.install(FIRST_UNIT if isinstance(machine, Linux) else re.sub(r"format \d+:", "format 0:", machine.text()))
 
 
 def gone(machine: Machine) -> None:
@@ -468,7 +489,8 @@ CASES = [
     ("linux without systemd", "up", fresh),
     ("linux without systemd", "down", set_up),
 ]
-cases = pytest.mark.parametrize(
+ANYWHERE = pytest.mark.parametrize("machine", ["linux", "mac"], indirect=True)
+FROM_EVERY_STATE = pytest.mark.parametrize(
     ("machine", "verb", "state"), CASES, indirect=["machine"], ids=lambda value: getattr(value, "__name__", value)
 )
 
@@ -485,12 +507,12 @@ def repaired(machine: Machine, done: Facts, what: str) -> None:
     in_place = machine.facts() == done
     assert code == (0 if in_place else 3), f"{what}: check says {code} {err} for {machine.facts()}"
     code, _, err = machine.say("up")
-    assert code == 0, f"{what}, then up: {err}"
+    assert code == 0, f"{what}, then up: {after_plan(err)}"
     assert machine.facts() == done, f"{what}, then up"
     assert machine.say("check") == (0, "", ""), what
     machine.load(left)
     code, _, err = machine.say(*DOWN)
-    assert code == 0, f"{what}, then down: {err}"
+    assert code == 0, f"{what}, then down: {after_plan(err)}"
     assert machine.facts() == machine.fresh, f"{what}, then down"
 
 
@@ -528,7 +550,7 @@ def undisturbed(machine: Machine, verb: str, state: Callable[[Machine], None]) -
     return Case(words, before, steps, done)
 
 
-@cases
+@FROM_EVERY_STATE
 def test_killed_at_any_step_the_next_up_and_the_next_down_need_no_person(
     machine: Machine, verb: str, state: Callable[[Machine], None]
 ) -> None:
@@ -551,14 +573,19 @@ def test_killed_at_any_step_the_next_up_and_the_next_down_need_no_person(
 QUESTIONS = ("launchctl print", "systemctl is-active")
 
 
+def after_plan(err: str) -> str:
+    """Return what was said after the commands were shown."""
+    return err.rpartition("\nAS_ROOT\n")[2]
+
+
 def assert_told(err: str, message: str) -> None:
-    """After the commands that were shown come `message` and one line of host-alias's."""
-    told = err.rpartition("\nAS_ROOT\n")[2].splitlines()
+    """After the commands come `message` and one line of host-alias's."""
+    told = after_plan(err).splitlines()
     assert [line for line in told if line.startswith("host-alias: ")] == told[-1:], err
     assert message in "\n".join(told[:-1]), err
 
 
-@cases
+@FROM_EVERY_STATE
 def test_a_step_that_fails_is_told_and_the_next_up_repairs_it(
     machine: Machine, verb: str, state: Callable[[Machine], None]
 ) -> None:
@@ -573,16 +600,32 @@ def test_a_step_that_fails_is_told_and_the_next_up_repairs_it(
         if kind in QUESTIONS:
             assert code in (0, 1), what
         else:
-            assert (code, out) == (1, ""), f"{what}: {err}"
+            assert (code, out) == (1, ""), f"{what}: {after_plan(err)}"
             assert_told(err, f"{step.name}: no")
         assert not left_over(machine), what
         repaired(machine, case.done, what)
 
 
+@ANYWHERE
+@pytest.mark.parametrize(("verb", "state"), [("up", older), ("down", set_up)])
+def test_a_shell_of_root_that_is_killed_alone_is_no_refused_password(
+    machine: Machine, verb: str, state: Callable[[Machine], None]
+) -> None:
+    case = undisturbed(machine, verb, state)
+    for number in range(1, len(case.steps) + 1):
+        machine.load(case.before)
+        machine.kill_at(number, "alone")
+        code, out, err = machine.say(*case.words)
+        # The shell of a $(...) is another one: what it asked for is tried again.
+        assert (code, out) in ((0, ""), (1, ""))
+        if code:
+            assert_told(err, "")
+            assert "host-alias: a command failed" in err
+    assert code == 1
+    repaired(machine, case.done, f"{verb} without its last step")
+
+
 # --- where it cannot write --------------------------------------------------------------------------------------------
-
-
-ANYWHERE = pytest.mark.parametrize("machine", ["linux", "mac"], indirect=True)
 
 
 @ANYWHERE
@@ -708,7 +751,7 @@ def test_two_at_once_end_as_one_after_the_other(
             results = [pool.submit(machine.say, *run, repo=repo) for run, repo in runs]
         machine.heal()
         (code, _, err), (code_of_other, _, err_of_other) = (result.result() for result in results)
-        what = f"round {number}: {code} {err}\n{code_of_other} {err_of_other}"
+        what = f"round {number}: {code} {after_plan(err)}\n{code_of_other} {after_plan(err_of_other)}"
         assert not left_over(machine), what
         if meeting != "down":
             assert (code, code_of_other) == (0, 0), what
@@ -720,3 +763,105 @@ def test_two_at_once_end_as_one_after_the_other(
             assert one == 0 or "Now: " in text or "Run: make" in text, what
         if machine.facts() not in ends:
             repaired(machine, done, what)
+
+
+# --- on whole machines ------------------------------------------------------------------------------------------------
+
+ENABLED = f"{UNITS}/multi-user.target.wants/{LABEL}.service"
+# A machine whose first process is systemd.
+Booted = test_host_alias_linux.Machine
+shared_machine, booted = test_host_alias_linux.shared_machine, test_host_alias_linux.machine
+
+# All that `up` changes where systemd is real; systemd's own words come last.
+LOOK = f"""for file in {UNITS}/*host-alias*; do [ ! -f "$file" ] || {{ echo "$file"; stat -c '%F %a %U %G' "$file"; cat "$file"; }}; done
+[ ! -L {ENABLED} ] || readlink {ENABLED}
+ls -d /run/{LABEL} 2>/dev/null || echo not started
+[ ! -x /usr/sbin/nft ] || nft list ruleset
+ip -4 -o address show dev lo | sed 's/^[0-9]*: //'
+systemctl show -p LoadState -p ActiveState -p UnitFileState {LABEL}.service"""
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(900)
+def test_killed_at_any_step_a_real_systemd_needs_no_person(booted: Booted, tmp_path: Path) -> None:
+    names = ("cat", "ip", "mv", "rm", "systemctl")
+    (tmp_path / "step").write_text(STEP)
+    (tmp_path / "step").chmod(0o755)
+    booted.sh("mkdir -p /mnt/faults/real; cd /mnt/faults; touch steps; echo >fail; echo 0 >delay")
+    booted.docker("cp", str(tmp_path / "step"), f"{booted.name}:/mnt/faults/step")
+    booted.sh(f'for name in {" ".join(names)}; do cp -L "$(command -v $name)" /mnt/faults/real/$name; done')
+    # In a mount namespace of its own: systemd sees none of it.
+    binds = "".join(f'mount --bind /mnt/faults/step "$(readlink -f "$(command -v {name})")"; ' for name in names)
+
+    def run(words: tuple[str, ...], step: int = 0, when: str = "") -> int:
+        told = f"cd /mnt/faults; echo 0 >count; echo {step} {when} >kill; : >steps; {binds}"
+        inside = ("setsid", "-w", "unshare", "--mount", "sh", "-euc", f'{told} exec "$@"', "sh")
+        return booted.result(*inside, "/srv/repo/localdev/host-alias", *words)[0]
+
+    def steps() -> list[tuple[str, bool]]:
+        lines = booted.sh("cat /mnt/faults/steps").split("\036")[:-1]
+        return [(line.split("\t", 2)[1], line.startswith("writes")) for line in lines]
+
+    def look() -> str:
+        # Each run is the first one for systemd, which stops at the sixth start within ten seconds.
+        return booted.sh(f"systemctl reset-failed; {LOOK}")
+
+    fresh_look = look()
+    assert run(("up",)) == 0
+    done, up_steps = look(), steps()
+    assert "ActiveState=active\nUnitFileState=enabled\n" in done
+    assert run(DOWN) == 0
+    assert look() == fresh_look
+    down_steps = steps()
+    for words, taken in ((("up",), up_steps), (DOWN, down_steps)):
+        assert "systemctl" in [name for name, _ in taken]
+        for number, (name, writes) in enumerate(taken, 1):
+            also = ["middle"] if writes else ["during"] if name == "systemctl" else []
+            for when in ("before", *also, "after"):
+                for then in (("up",), DOWN):
+                    what = f"{words} killed {when} {number}, {name}, then {then}"
+                    assert words == ("up",) or booted("up")[0] == 0, what
+                    assert run(words, number, when) == 9, f"{what}: setsid passes on the signal's number"
+                    # A job that systemd has begun goes on: `check` may tell of any moment, but never that all is done.
+                    if when != "during":
+                        assert booted("check")[0] == (0 if look() == done else 3), what
+                    code, _, err = booted(*then)
+                    assert code == 0, f"{what}: {after_plan(err)}"
+                    assert look() == (done if then == ("up",) else fresh_look), what
+                    assert booted(*DOWN)[0] == 0, what
+                    assert look() == fresh_look, what
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(600)
+def test_an_alias_that_goes_while_the_stack_runs_comes_back_without_a_restart(
+    rendered: Render, clean_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    port = 4404
+    lab = Lab(tmp_path_factory.mktemp("lab"), clean_env, rendered)
+    try:
+        repo = lab.repo(native_services=f"web:{port}", web_port="8196")
+        ids = "docker inspect --format '{{.Id}} {{.State.StartedAt}} {{.RestartCount}}' $(docker compose ps -q)"
+        get = "curl -sS -m 10 -o /dev/null -w '%{http_code}' -H 'Host: my-app-s-repo.localhost' http://127.0.0.1:8196/"
+        before = lab.root(ids, cwd=repo.path)
+        assert before.count("\n") == 1
+        with lab.listen(port):
+            assert lab.root(get) == "200"
+            lab.root(f"ip address delete {IP}/32 dev lo")
+            assert lab.root(get) in ("502", "504")
+            (missing,) = [one for one in lab.doctor(repo) if one["id"] == "alias.missing"]
+            assert (missing["level"], missing["text"], missing["fix"]) == (
+                "fail",
+                f"{IP} is not on lo",
+                "make dev-alias",
+            )
+            lab.make(repo, "dev-alias")
+            assert lab.root(get) == "200"
+            assert "alias.present" in [one["id"] for one in lab.doctor(repo)]
+            # The daily command does the same.
+            lab.root(f"ip address delete {IP}/32 dev lo")
+            lab.make(repo, "dev-up")
+            assert lab.root(get) == "200"
+        assert lab.root(ids, cwd=repo.path) == before
+    finally:
+        lab.close()

@@ -555,7 +555,7 @@ class FakeMac:
 
     def kill_at(self, step, when):
         """Kill a whole `run` with signal 9 at root's command number `step`, `before` or `after` it, or in the `middle` of
-        what it writes to a file. 0 kills nothing."""
+        what it writes to a file; `alone` kills only the shell that called it. 0 kills nothing."""
         with State(self.state) as state:
             state["kill"] = {"step": step, "when": when} if step else None
 

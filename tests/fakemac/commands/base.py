@@ -193,6 +193,9 @@ def _kill_before():
         kill["step"] -= 1
         if kill["step"]:
             return False
+    if kill["when"] == "alone":
+        os.kill(os.getppid(), _signal.SIGKILL)
+        sys.exit(1)
     if kill["when"] == "middle":
         text = sys.stdin.buffer.read()
         os.write(1, text[: len(text) // 2])
