@@ -429,12 +429,12 @@ class Mac(Machine):
         return self.mac.masks, loaded, [label for label, off in self.mac.disabled.items() if off]
 
     def save(self) -> Any:
-        return self.files(), (self.mac.state / "state.json").read_text()
+        return self.files(), (self.mac.state / "state").read_bytes()
 
     def load(self, saved: Any) -> None:
         files, state = saved
         replace_tree(self.folder, files)
-        (self.mac.state / "state.json").write_text(state)
+        (self.mac.state / "state").write_bytes(state)
         self.heal()
 
 
@@ -720,7 +720,7 @@ MEETINGS: dict[str, tuple[Callable[[str], str], tuple[str, ...]]] = {
     "a newer format": (newer, ("up",)),
     "down": (lambda text: text, DOWN),
 }
-ROUNDS = 8
+ROUNDS = 4
 
 
 @ANYWHERE

@@ -3,7 +3,7 @@
 `FakeMac(tmp_path)` builds a root file system whose commands are either fakes (`fakemac.commands`, see `PROGRAMS`) or,
 where BSD and GNU agree, the Linux ones. Every command runs in a mount namespace of its own, in a chroot, as uid 501:
 the kernel itself refuses to let it write /Library/LaunchDaemons, and /usr/bin/sudo really is setuid root. When the
-command ends, its mounts are gone. Nothing of the real machine's network is touched: lo0 is a few lines of JSON, and
+command ends, its mounts are gone. Nothing of the real machine's network is touched: lo0 is a list in a file, and
 what opens sockets is in a network of its own, where 127.0.0.1 answers and nobody listens.
 
     mac = FakeMac(tmp_path)
@@ -13,10 +13,11 @@ what opens sockets is in a network of its own, where 127.0.0.1 answers and nobod
     assert done.returncode == 0 and "10.254.254.254" in mac.addresses
 """
 
+import ast
 import atexit
 import compileall
 import contextlib
-import json
+import marshal
 import os
 import shutil
 import signal
@@ -224,8 +225,8 @@ class FakeMac:
         (self.root / "etc/nsswitch.conf").write_text(NSSWITCH)
         if Path("/etc/ld.so.cache").exists():  # libraries outside the default folders, such as /usr/local/lib's Python
             shutil.copyfile("/etc/ld.so.cache", self.root / "etc/ld.so.cache")
-        for name, text in (("state.json", json.dumps(DEFAULTS)), ("calls", ""), ("steps", "")):
-            (self.state / name).write_text(text)
+        for name, content in (("state", marshal.dumps(DEFAULTS)), ("calls", b""), ("steps", b"")):
+            (self.state / name).write_bytes(content)
             (self.state / name).chmod(0o666)
         self.hosts = DEFAULTS["hosts"]
         for name in DEVICES:
@@ -519,12 +520,12 @@ class FakeMac:
     @property
     def calls(self):
         """Every call of a fake, in order: (program as it was invoked, [arguments], uid of the caller)."""
-        return [tuple(json.loads(line)) for line in (self.state / "calls").read_text().splitlines()]
+        return [ast.literal_eval(line) for line in (self.state / "calls").read_text().splitlines()]
 
     @property
     def steps(self):
         """Every command of root's scripts, in order: (program, [arguments], whether it writes to a file)."""
-        return [tuple(json.loads(line)) for line in (self.state / "steps").read_text().splitlines()]
+        return [ast.literal_eval(line) for line in (self.state / "steps").read_text().splitlines()]
 
     def forget_calls(self):
         """Empty the logs of calls and steps."""

@@ -6,11 +6,10 @@ the same state. Only cheap modules are imported here, because every command pays
 
 import _signal  # `signal` builds enums at import, which costs more than all of a command's own work
 import fcntl
-import json
+import marshal  # json would import re, which costs as much as all of this
 import os
 import stat
 import sys
-from importlib import import_module
 
 STATE = "/.fakemac/state"
 # Linux tools whose calls are noticed like a fake's, by their place on a Mac: see FakeMac.trace.
@@ -87,18 +86,18 @@ class State:
     """`with State(directory) as state:` is a dict, locked against every other reader and writer, saved at the end."""
 
     def __init__(self, directory=STATE):
-        self.path = os.path.join(directory, "state.json")
+        self.path = os.path.join(directory, "state")
 
     def __enter__(self):
         # Opened for writing without creating: any user may write the file, only the builder makes it.
-        self.file = open(self.path, "r+")
+        self.file = open(self.path, "rb+")
         fcntl.flock(self.file, fcntl.LOCK_EX)
         self.before = self.file.read()
-        self.values = json.loads(self.before)
+        self.values = marshal.loads(self.before)
         return self.values
 
     def __exit__(self, *_):
-        after = json.dumps(self.values, indent=1)
+        after = marshal.dumps(self.values)
         if after != self.before:
             self.file.seek(0)
             self.file.truncate()
@@ -158,7 +157,7 @@ def options(name, args, letters, code=64, usage=None):
 
 def _log(name, *values):
     log = os.open(os.path.join(STATE, name), os.O_WRONLY | os.O_APPEND)
-    os.write(log, (json.dumps(values) + "\n").encode())
+    os.write(log, f"{values}\n".encode())
     os.close(log)
 
 
@@ -226,7 +225,8 @@ def dispatch():
     if path in PROGRAMS:
 
         def command(args):
-            return getattr(import_module("." + PROGRAMS[path], __package__), name)(args)
+            package = __import__(f"{__package__}.{PROGRAMS[path]}")
+            return getattr(getattr(package, PROGRAMS[path]), name)(args)
 
     elif os.path.islink(tool):
 

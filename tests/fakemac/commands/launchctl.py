@@ -5,7 +5,6 @@ import stat
 import sys
 
 from .base import LOOPBACK, State, fail, get, not_modelled
-from .plist import PlistError, parse
 
 DAEMONS = "/Library/LaunchDaemons"
 # `launchctl error N`
@@ -50,6 +49,8 @@ def _quarantined(path):
 
 def read(path):
     """The job in the file at `path`, or the code that says why launchd does not take it."""
+    from .plist import PlistError, parse  # only here: most calls read none, and it takes longer than all else
+
     try:
         about = os.stat(path)
         with open(path, "rb") as file:
