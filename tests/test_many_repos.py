@@ -1,0 +1,476 @@
+"""Many repos on one machine: ten of them, of several releases, do what they like in any order; none undoes another's work.
+
+Each sequence of commands is generated. A model of a dozen lines says what each command may change; after each one the machine
+is compared with it. Linux is a box, macOS a pretend Mac, and in both a user without any right runs the scripts, unchanged.
+"""
+
+import json
+import re
+import shutil
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from box import UNITS, Box, Result, need_box
+from conftest import PROJECT, Render, Run
+from fakemac import FakeMac
+from fakemac.commands.base import DEFAULTS
+from needs import need, need_mac
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are missing; get them with: Linux")
+IPS = ("10.254.254.254", "10.254.254.253", "203.0.113.7")
+# The last one is the same for all addresses: the first repo to come has it.
+LABELS = ("local.host-alias.{}", "com.example.alias-{}", "com.example.shared")
+# Scripts of before releases had numbers: they know neither --yes nor what newer ones say.
+OLD = ("3b2bfa3", "902235e")
+VERSIONS = (*OLD, "older", "current", "newer")
+
+
+@dataclass(frozen=True)
+class Repo:
+    """A generated repo: the template that it comes from, and its answers."""
+
+    version: str
+    label: str
+    ip: str
+
+    @property
+    def folder(self) -> str:
+        """Return the name of its folder."""
+        return f"{self.version} {self.label} {self.ip}"
+
+    @property
+    def is_old(self) -> bool:
+        """Tell whether its scripts are older than what this file is about."""
+        return self.version in OLD
+
+
+REPOS = [Repo(version, label.format(ip), ip) for version in VERSIONS for label in LABELS for ip in IPS]
+
+
+@dataclass(frozen=True)
+class State:
+    """What the commands of all repos can change: text of each daemon, which ones the system has switched on, addresses."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    on: frozenset[str] = frozenset()
+    addresses: frozenset[str] = frozenset()
+
+
+class Machine(Protocol):
+    """A machine with all repos on it."""
+
+    daemon: str
+    texts: dict[Repo, str]
+
+    def say(self, repo: Repo, *words: str) -> Result:
+        """Run host-alias of `repo` as a user, without a terminal."""
+
+    def all_of(self, repos: list[Repo], verb: str) -> list[tuple[int, str]]:
+        """Run host-alias of each repo: exit code and standard output."""
+
+    def asked(self) -> int:
+        """Return how often sudo was called."""
+
+    def state(self) -> State:
+        """Return what is there."""
+
+    def reboot(self) -> None:
+        """Restart the machine."""
+
+    def drop(self, ip: str) -> None:
+        """Take an address away, as a VPN client does."""
+
+
+# --- the model --------------------------------------------------------------------------------------------------------
+
+
+def ip_of(text: str) -> str:
+    """Return the address that a daemon adds."""
+    (found,) = (ip for ip in IPS if ip in text)
+    return found
+
+
+def format_of(text: str) -> int:
+    """Return a daemon's format."""
+    return int(re.search(r"host-alias format (\d+)", text)[1])
+
+
+def in_conflict(state: State, repo: Repo) -> bool:
+    """Tell whether the label of `repo` is another address's."""
+    return repo.label in state.files and ip_of(state.files[repo.label]) != repo.ip
+
+
+def is_good(state: State, repo: Repo, text: str) -> bool:
+    """Tell whether the installed daemon is as good for `repo` as its own `text`, or better."""
+    there = state.files.get(repo.label)
+    return there is not None and ip_of(there) == repo.ip and (there == text or format_of(there) > format_of(text))
+
+
+def is_satisfied(state: State, repo: Repo, text: str) -> bool:
+    """Tell whether `repo` has all it wants."""
+    return is_good(state, repo, text) and repo.label in state.on and repo.ip in state.addresses
+
+
+def others(state: State, repo: Repo) -> dict[str, str]:
+    """Return label -> address of every daemon but the one in the place of `repo`'s."""
+    return {label: ip_of(text) for label, text in state.files.items() if label != repo.label}
+
+
+def after_up(state: State, repo: Repo, text: str) -> tuple[int, State]:
+    """Return the exit code of `up` and what is there afterwards."""
+    if in_conflict(state, repo):
+        return 1, state
+    files = state.files if is_good(state, repo, text) else state.files | {repo.label: text}
+    return 0, State(files, state.on | {repo.label}, state.addresses | {repo.ip})
+
+
+def after_down(state: State, repo: Repo, yes: bool) -> tuple[int, State]:
+    """Return the exit code of `down` where nobody can be asked, and what is there afterwards."""
+    if in_conflict(state, repo) or repo.ip in others(state, repo).values():
+        return 1, state
+    if repo.label not in state.files and repo.ip not in state.addresses:
+        return 0, state
+    if not yes:
+        return 4, state
+    files = {label: text for label, text in state.files.items() if label != repo.label}
+    return 0, State(files, state.on - {repo.label}, state.addresses - {repo.ip})
+
+
+def after_reboot(state: State) -> State:
+    """Return what is there after a restart: what the daemons add."""
+    return replace(state, addresses=frozenset(ip_of(state.files[label]) for label in state.on))
+
+
+# --- one command, and all that must be true afterwards ----------------------------------------------------------------
+
+
+def act(machine: Machine, fleet: list[Repo], verb: str, repo: Repo) -> None:
+    """Let `repo` do `verb`, and compare what it said and changed with the model."""
+    before, asked = machine.state(), machine.asked()
+    text = machine.texts[repo]
+    path = machine.daemon.format(repo.label)
+    happy = [one for one in fleet if is_satisfied(before, one, machine.texts[one])]
+    if verb in ("reboot", "drop"):
+        if verb == "reboot":
+            machine.reboot()
+            expected = after_reboot(before)
+        else:
+            machine.drop(repo.ip)
+            expected = replace(before, addresses=before.addresses - {repo.ip})
+        assert machine.state() == expected
+        return
+    code, out, err = machine.say(repo, *verb.split())
+    after, asked = machine.state(), machine.asked() - asked
+    told = f"{repo} {verb}: exit code {code}\n{out}{err}"
+
+    if verb == "up":
+        assert (code, after) == after_up(before, repo, text), told
+        assert asked == int(code == 0 and repo not in happy), told
+        assert (out, err == "") == ("", repo in happy), told
+        if code == 1:
+            # The old ones say an address as often as the daemon does.
+            assert re.search(f"{path} adds( {ip_of(before.files[repo.label])})+, not {repo.ip}[.]", err), told
+        elif repo not in happy and not repo.is_old:
+            for label, ip in others(before, repo).items():
+                assert re.search(f"{re.escape(machine.daemon.format(label))} (claims|adds) {ip}[,.]", err), told
+    elif verb.startswith("down"):
+        # The old ones know no --yes, and do not ask.
+        expected = (
+            (2, before) if repo.is_old and verb != "down" else after_down(before, repo, repo.is_old or verb != "down")
+        )
+        assert (code, after) == expected, told
+        assert asked == int(after != before), told
+        if code == 1 and not in_conflict(before, repo):
+            assert any(
+                machine.daemon.format(label) in err for label, ip in others(before, repo).items() if ip == repo.ip
+            )
+        if not repo.is_old and (code == 4 or after != before):
+            assert re.search(rf"{re.escape(repo.ip)} .*every project of this machine .* is cut off", err), told
+    else:
+        assert (after, asked) == (before, 0), told
+        if verb == "plan":
+            assert (code, out == "") == (int(in_conflict(before, repo)), code == 1 or repo in happy), told
+        else:
+            assert code == (0 if repo in happy else 3), told
+
+    # What no command may do, whatever the model says of it.
+    if not (verb.startswith("down") and after != before):
+        unhappy = [one for one in happy if not is_satisfied(after, one, machine.texts[one])]
+        assert not unhappy, told
+        for label, was in before.files.items():
+            assert format_of(after.files[label]) >= format_of(was), told
+
+
+def look(machine: Machine, repos: list[Repo]) -> None:
+    """Compare what `status` says in each of the repos with what is there."""
+    state = machine.state()
+    for repo, (code, out) in zip(repos, machine.all_of(repos, "status"), strict=True):
+        assert code == (0 if is_satisfied(state, repo, machine.texts[repo]) else 3), f"{repo}: {out}"
+        assert f"daemon   {machine.daemon.format(repo.label)}  " in out
+        for label, ip in others(state, repo).items():
+            row = f"also     {machine.daemon.format(label)}  {'claims' if ip == repo.ip else 'adds'} {ip}\n"
+            assert row in out or (repo.is_old and ip != repo.ip), f"{repo}: no row {row}{out}"
+    assert machine.state() == state
+
+
+VERBS = ("up", "up", "up", "up", "down --yes", "down --yes", "down", "reboot", "drop", "plan", "check", "status")
+FLEETS = st.lists(st.sampled_from(REPOS), min_size=10, max_size=10)
+STEPS = st.lists(st.tuples(st.sampled_from(VERBS), st.integers(0, 9)), min_size=12, max_size=16)
+SEQUENCES = settings(
+    max_examples=25,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    # A shorter sequence that fails, too, would take minutes to find.
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def live(machine: Machine, fleet: list[Repo], steps: list[tuple[str, int]]) -> None:
+    """Let the repos of `fleet` do all steps, then `up` twice: the second time nobody has anything to do."""
+    for number, (verb, index) in enumerate(steps):
+        was = machine.state()
+        act(machine, fleet, verb, fleet[index])
+        if machine.state() != was:
+            look(machine, [fleet[number % len(fleet)]])
+    for repo in fleet:
+        act(machine, fleet, "up", repo)
+    state, asked = machine.state(), machine.asked()
+    for repo in fleet:
+        assert is_satisfied(state, repo, machine.texts[repo]) or in_conflict(state, repo)
+        act(machine, fleet, "up", repo)
+    assert (machine.state(), machine.asked()) == (state, asked)
+    look(machine, fleet)
+
+
+# --- the repos --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def releases(rendered: Render, template: Path, run: Run, copier: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all repos: really generated once per version, then with each label and address in their places."""
+    folder = tmp_path_factory.mktemp("releases")
+    folder.chmod(0o755)
+
+    def generated(source: Path) -> Path:
+        made = folder.parent / f"from-{source.name}"
+        copier("copy", "--skip-tasks", "--defaults", "--quiet", source, made, cwd=folder, check=True)
+        return made
+
+    def committed(clone: Path) -> Path:
+        for words in ("init -q", "add -A", "commit -qm all", "tag v1.0.0"):
+            run("git", *words.split(), cwd=clone, check=True)
+        return clone
+
+    def exported(commit: str) -> Path:
+        there = run("git", "cat-file", "-e", f"{commit}^{{commit}}", cwd=PROJECT).returncode == 0
+        need(there, f"the commit {commit}", "git fetch --unshallow")
+        clone = tmp_path_factory.mktemp("old") / commit
+        clone.mkdir()
+        run("git", "archive", f"--output={clone}.tar", commit, cwd=PROJECT, check=True)
+        run("tar", "-xf", f"{clone}.tar", cwd=clone, check=True)
+        return committed(clone)
+
+    def changed(name: str, number: int, more: dict[str, tuple[str, str]]) -> Path:
+        clone = Path(shutil.copytree(template, tmp_path_factory.mktemp("changed") / name, ignore=lambda *_: [".git"]))
+        for kind in ("plist", "service"):
+            path = clone / f"template/localdev/host-alias.{kind}.jinja"
+            text = re.sub(r"host-alias format \d+:", f"host-alias format {number}:", path.read_text())
+            old, new = more.get(kind, ("", ""))
+            assert old in text
+            path.write_text(text.replace(old, new, 1))
+        return committed(clone)
+
+    more = {
+        "plist": ("<true/>", "<true/>\n\t<key>Umask</key>\n\t<integer>18</integer>"),
+        "service": ("[Install]", "# Of the future.\n[Install]"),
+    }
+    repos = {
+        "current": rendered(),
+        "older": generated(changed("older", 0, {})),
+        "newer": generated(changed("newer", 99, more)),
+    }
+    repos |= {commit: generated(exported(commit)) for commit in OLD}
+    for repo in REPOS:
+        target = folder / repo.folder / "localdev"
+        target.mkdir(parents=True)
+        for name in ("host-alias", "sh", "host-alias.conf", "host-alias.plist", "host-alias.service"):
+            source = repos[repo.version] / "localdev" / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, target / name)
+        for kind in ("conf", "plist", "service"):
+            path = target / f"host-alias.{kind}"
+            text = path.read_text()
+            assert IPS[0] in text
+            path.write_text(text.replace(LABELS[0].format(IPS[0]), repo.label).replace(IPS[0], repo.ip))
+    return folder
+
+
+def texts(folder: Path, kind: str) -> dict[Repo, str]:
+    """Return what each repo would install."""
+    return {repo: (folder / repo.folder / f"localdev/host-alias.{kind}").read_text() for repo in REPOS}
+
+
+# Its arguments are a verb and folders.
+EACH = (
+    'verb=$1; shift; for repo; do "$repo/localdev/host-alias" "$verb" </dev/null; printf -- "-- exit %s\\n" "$?"; done'
+)
+
+
+def parts(text: str) -> list[tuple[int, str]]:
+    """Take apart what EACH printed."""
+    pieces = re.split(r"-- exit (\d+)\n", text)
+    return [(int(code), out) for out, code in zip(pieces[::2], pieces[1::2], strict=False)]
+
+
+# --- Linux ------------------------------------------------------------------------------------------------------------
+
+
+class LinuxMachine:
+    """A box; what pretends to be systemd runs the units."""
+
+    daemon = f"{UNITS}/{{}}.service"
+
+    def __init__(self, folder: Path, scratch: Path, env: dict[str, str]) -> None:
+        self.texts = texts(folder, "service")
+        self.box = Box(folder, scratch, env)
+        self.box.fake_sudo()
+        self.box.fake_systemd()
+        self.inside = Path(f"/proc/{self.box.holder.pid}/root")
+
+    def script(self, repo: Repo) -> Path:
+        """Return where the script of `repo` is in the box."""
+        return self.box.repo / repo.folder / "localdev/host-alias"
+
+    def say(self, repo: Repo, *words: str) -> Result:
+        return self.box.run(self.script(repo), *words, user=True)
+
+    def all_of(self, repos: list[Repo], verb: str) -> list[tuple[int, str]]:
+        folders = [self.box.repo / repo.folder for repo in repos]
+        return parts(self.box.run("sh", "-c", EACH, "each", verb, *folders, user=True)[1])
+
+    def asked(self) -> int:
+        return (self.inside / "mnt/sudo.calls").read_text().count("\n")
+
+    def state(self) -> State:
+        units = self.inside / str(UNITS).lstrip("/")
+        wants = units / "multi-user.target.wants"
+        files = {path.stem: path.read_text() for path in units.iterdir() if path != wants}
+        assert {path.suffix for path in units.iterdir()} <= {".service", ".wants"}
+        on = frozenset(path.stem for path in wants.iterdir()) if wants.is_dir() else frozenset()
+        active = [path.name.removeprefix("active.") for path in (self.inside / "run/systemd").glob("active.*")]
+        assert {f"{label}.service" for label in on} == set(active)
+        addresses = self.box.addresses()
+        assert {(prefix, scope) for _, prefix, scope in addresses} <= {(32, "host")}
+        return State(files, on, frozenset(address for address, _, _ in addresses))
+
+    def reboot(self) -> None:
+        self.box.root(
+            f"rm -f /run/systemd/active.*; nft flush ruleset; ip address flush dev lo; ip address add 127.0.0.1/8 dev lo;"
+            f"for link in {UNITS}/multi-user.target.wants/*.service; do"
+            '  [ ! -L "$link" ] || systemctl restart "${link##*/}"; done'
+        )
+
+    def drop(self, ip: str) -> None:
+        if ip in self.state().addresses:
+            self.box.root(f"ip address delete {ip}/32 dev lo")
+
+
+@linux_only
+@pytest.mark.timeout(900)
+def test_no_repo_undoes_anothers_work_on_linux(
+    releases: Path, tmp_path_factory: pytest.TempPathFactory, clean_env: dict[str, str]
+) -> None:
+    need_box()
+
+    @SEQUENCES
+    @given(FLEETS, STEPS)
+    def sequence(fleet: list[Repo], steps: list[tuple[str, int]]) -> None:
+        machine = LinuxMachine(releases, tmp_path_factory.mktemp("box"), clean_env)
+        try:
+            live(machine, fleet, steps)
+        finally:
+            machine.box.close()
+
+    sequence()
+
+
+# --- macOS ------------------------------------------------------------------------------------------------------------
+
+HOME = "/Users/alice"
+DAEMONS = "/Library/LaunchDaemons"
+
+
+class MacMachine:
+    """A pretend Mac."""
+
+    daemon = f"{DAEMONS}/{{}}.plist"
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.texts = texts(folder, "plist")
+        self.mac = FakeMac(root)
+        self.mac.put(folder, f"{HOME}/{folder.name}")
+        self.home = f"{HOME}/{folder.name}"
+        # launchd's waiting times pass at once: how long they are is no part of what is tested.
+        self.mac.path("/bin/sleep").unlink()
+        self.mac.write("/bin/sleep", "#!/bin/sh\n", 0o755, owner=0)
+        self.mac.sudo = "ok"
+
+    def fresh(self) -> "MacMachine":
+        """Make it a machine that has never seen an alias."""
+        (self.mac.state / "state.json").write_text(json.dumps(DEFAULTS | {"sudo": "ok"}))
+        self.mac.forget_calls()
+        for path in self.mac.path(DAEMONS).iterdir():
+            path.unlink()
+        return self
+
+    def script(self, repo: Repo) -> str:
+        """Return where the script of `repo` is on the Mac."""
+        return f"{self.home}/{repo.folder}/localdev/host-alias"
+
+    def say(self, repo: Repo, *words: str) -> Result:
+        done = self.mac.run([self.script(repo), *words])
+        return done.returncode, done.stdout, done.stderr
+
+    def all_of(self, repos: list[Repo], verb: str) -> list[tuple[int, str]]:
+        return parts(self.mac.sh(EACH, verb, *(f"{self.home}/{repo.folder}" for repo in repos)).stdout)
+
+    def asked(self) -> int:
+        return sum(program == "/usr/bin/sudo" for program, _, _ in self.mac.calls)
+
+    def state(self) -> State:
+        files = {path.stem: path.read_text() for path in self.mac.path(DAEMONS).iterdir()}
+        assert {path.suffix for path in self.mac.path(DAEMONS).iterdir()} <= {".plist"}
+        assert self.mac.warnings == []
+        addresses = self.mac.masks
+        assert addresses.pop("127.0.0.1") == "0xff000000"
+        assert set(addresses.values()) <= {"0xffffffff"}
+        return State(files, frozenset(self.mac.loaded), frozenset(addresses))
+
+    def reboot(self) -> None:
+        self.mac.reboot()
+
+    def drop(self, ip: str) -> None:
+        self.mac.remove_alias(ip)
+
+
+@pytest.fixture(scope="session")
+def shared_mac(releases: Path, tmp_path_factory: pytest.TempPathFactory) -> MacMachine:
+    need_mac()
+    return MacMachine(releases, tmp_path_factory.mktemp("mac") / "mac")
+
+
+@pytest.mark.timeout(900)
+def test_no_repo_undoes_anothers_work_on_macos(shared_mac: MacMachine) -> None:
+    @SEQUENCES
+    @given(FLEETS, STEPS)
+    def sequence(fleet: list[Repo], steps: list[tuple[str, int]]) -> None:
+        live(shared_mac.fresh(), fleet, steps)
+
+    sequence()
