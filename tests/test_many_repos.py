@@ -4,19 +4,22 @@ Each sequence of commands is generated. A model of a dozen lines says what each 
 is compared with it. Linux is a box, macOS a pretend Mac, and in both a user without any right runs the scripts, unchanged.
 """
 
+import contextlib
 import json
 import re
 import shutil
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+import pexpect
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from box import UNITS, Box, Result, need_box
+from box import UNITS, Box, Result, finish, need_box, on_terminal
 from conftest import PROJECT, Render, Run
 from fakemac import FakeMac
 from fakemac.commands.base import DEFAULTS
@@ -85,6 +88,12 @@ class Machine(Protocol):
 
     def drop(self, ip: str) -> None:
         """Take an address away, as a VPN client does."""
+
+    def paste(self, line: str) -> Result:
+        """Run a line of shell as a user, without a terminal."""
+
+    def on_terminal(self, repo: Repo, *words: str) -> "pexpect.spawn[str]":
+        """Run host-alias of `repo` as a user on a terminal."""
 
 
 # --- the model --------------------------------------------------------------------------------------------------------
@@ -313,8 +322,9 @@ def releases(rendered: Render, template: Path, run: Run, copier: Run, tmp_path_f
 
 
 def texts(folder: Path, kind: str) -> dict[Repo, str]:
-    """Return what each repo would install."""
-    return {repo: (folder / repo.folder / f"localdev/host-alias.{kind}").read_text() for repo in REPOS}
+    """Return what each repo in `folder` would install."""
+    repos = [Repo(*path.name.split(" ")) for path in folder.iterdir()]
+    return {repo: (folder / repo.folder / f"localdev/host-alias.{kind}").read_text() for repo in repos}
 
 
 # Its arguments are a verb and folders.
@@ -380,6 +390,13 @@ class LinuxMachine:
     def drop(self, ip: str) -> None:
         if ip in self.state().addresses:
             self.box.root(f"ip address delete {ip}/32 dev lo")
+
+    def paste(self, line: str) -> Result:
+        return self.box.run("sh", "-c", line, user=True)
+
+    def on_terminal(self, repo: Repo, *words: str) -> "pexpect.spawn[str]":
+        self.box.script = self.script(repo)
+        return on_terminal(self.box, *words, NO_COLOR="1")
 
 
 @linux_only
@@ -459,6 +476,13 @@ class MacMachine:
     def drop(self, ip: str) -> None:
         self.mac.remove_alias(ip)
 
+    def paste(self, line: str) -> Result:
+        done = self.mac.sh(line)
+        return done.returncode, done.stdout, done.stderr
+
+    def on_terminal(self, repo: Repo, *words: str) -> "pexpect.spawn[str]":
+        return self.mac.spawn([self.script(repo), *words], env={"NO_COLOR": "1"})
+
 
 @pytest.fixture(scope="session")
 def shared_mac(releases: Path, tmp_path_factory: pytest.TempPathFactory) -> MacMachine:
@@ -474,3 +498,196 @@ def test_no_repo_undoes_anothers_work_on_macos(shared_mac: MacMachine) -> None:
         live(shared_mac.fresh(), fleet, steps)
 
     sequence()
+
+
+# --- a few lives in full ----------------------------------------------------------------------------------------------
+
+Make = Callable[[Path], Machine]
+
+
+@pytest.fixture(params=[pytest.param("linux", marks=linux_only), "macos"])
+def make_machine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, clean_env: dict[str, str]
+) -> Iterator[Make]:
+    """Makes machines, of each system, with the repos of a folder."""
+    boxes = contextlib.ExitStack()
+
+    def make(folder: Path) -> Machine:
+        if request.param == "macos":
+            need_mac()
+            return MacMachine(folder, tmp_path_factory.mktemp("mac") / "mac")
+        need_box()
+        machine = LinuxMachine(folder, tmp_path_factory.mktemp("box"), clean_env)
+        boxes.callback(machine.box.close)
+        return machine
+
+    with boxes:
+        yield make
+
+
+@pytest.fixture
+def machine(make_machine: Make, releases: Path) -> Machine:
+    """A machine with all repos."""
+    return make_machine(releases)
+
+
+def named(version: str, label: int, ip: int = 0) -> Repo:
+    """Return the repo of `version` with one of LABELS and one of IPS."""
+    return Repo(version, LABELS[label].format(IPS[ip]), IPS[ip])
+
+
+def set_up(machine: Machine, *repos: Repo) -> State:
+    """Run `up` in each of the repos, which must work; return what is there then."""
+    for repo in repos:
+        code, _, err = machine.say(repo, "up")
+        assert code == 0, err
+    return machine.state()
+
+
+def removal(machine: Machine, text: str, label: str) -> str:
+    """Return the commands for the removal of a daemon as a person copies them from a message."""
+    line = re.search(rf"^host-alias: {re.escape(machine.daemon.format(label))} .*?: (sudo .*)$", text, re.M)
+    assert line, text
+    return line[1]
+
+
+@pytest.mark.parametrize("answer", ["n", "", "nay", "\x04"])
+def test_down_asks_and_a_no_changes_nothing(machine: Machine, answer: str) -> None:
+    ours, theirs = named("current", 0), named("newer", 0)
+    before, asked = set_up(machine, ours, theirs), machine.asked()
+    child = machine.on_terminal(ours, "down")
+    child.expect(r"Go on\? \[y/N\] ")
+    assert f"{ours.ip} from lo" in child.before
+    assert "every project of this machine that uses the address is cut off" in child.before
+    child.send(answer if answer == "\x04" else f"{answer}\n")
+    code, text = finish(child)
+    assert (code, text.splitlines()[-1]) == (1, "host-alias: nothing was changed")
+    assert (machine.state(), machine.asked()) == (before, asked)
+    assert machine.say(theirs, "check") == (0, "", "")
+
+
+@pytest.mark.parametrize("answer", ["y", "Yes"])
+def test_after_a_yes_the_others_are_cut_off(machine: Machine, answer: str) -> None:
+    ours, theirs, elsewhere = named("current", 0), named("newer", 0), named("older", 1, 1)
+    set_up(machine, ours, theirs, elsewhere)
+    asked = machine.asked()
+    child = machine.on_terminal(ours, "down")
+    child.expect(r"Go on\? \[y/N\] ")
+    child.sendline(answer)
+    code, text = finish(child)
+    assert (code, machine.asked() - asked) == (0, 1), text
+    assert machine.state() == set_up(machine, elsewhere)
+    assert machine.say(theirs, "check")[0] == 3
+    assert machine.say(elsewhere, "check") == (0, "", "")
+
+
+def test_on_a_mac_a_yes_is_followed_by_one_prompt_for_the_password(shared_mac: MacMachine) -> None:
+    machine, ours = shared_mac.fresh(), named("current", 0)
+    set_up(machine, ours)
+    machine.mac.sudo = "needs-password"
+    child = machine.on_terminal(ours, "down")
+    child.expect(r"Go on\? \[y/N\] ")
+    assert "Password:" not in child.before
+    child.sendline("y")
+    child.expect("Password:")
+    child.sendline("secret")
+    assert finish(child)[0] == 0
+    assert (machine.state(), machine.mac.prompts) == (State(), 1)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_down_refuses_for_another_daemon_and_its_commands_remove_that_one(machine: Machine, terminal: bool) -> None:
+    ours, theirs = named("current", 0), named("current", 1)
+    both, asked = set_up(machine, ours, theirs), machine.asked()
+    code, text = finish(machine.on_terminal(ours, "down")) if terminal else machine.say(ours, "down", "--yes")[::2]
+    assert (code, machine.state(), machine.asked()) == (1, both, asked)
+    assert text.startswith(f"host-alias: {machine.daemon.format(theirs.label)} claims {ours.ip}, too")
+    assert machine.paste(removal(machine, text, theirs.label))[0] == 0
+    assert machine.state() == State({ours.label: both.files[ours.label]}, frozenset({ours.label}), both.addresses)
+    machine.reboot()
+    assert machine.say(ours, "check") == (0, "", "")
+    assert machine.say(ours, "down", "--yes")[0] == 0
+    assert machine.state() == State()
+
+
+# --- label or address changed by an update ----------------------------------------------------------------------------
+
+NEW_IP, NEW_LABEL = IPS[1], "com.example.new"
+CHANGES = {
+    "address": {"alias_ip": NEW_IP},
+    "label": {"alias_label": NEW_LABEL},
+    "both": {"alias_ip": NEW_IP, "alias_label": NEW_LABEL},
+}
+BEFORE = named("before", 0)
+
+
+@pytest.fixture(scope="session")
+def updated(
+    rendered: Render, run: Run, releases: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Path, Repo]]:
+    """Repos whose answers `make dev-update` changed, by CHANGES: a folder with the repo before and after, and the latter."""
+    made = {}
+    for change, answers in CHANGES.items():
+        folder = tmp_path_factory.mktemp("updated")
+        folder.chmod(0o755)
+        repo = Path(shutil.copytree(rendered(), folder / BEFORE.folder))
+        for words in ("init -q", "add -A", "commit -qm all"):
+            run("git", *words.split(), cwd=repo, check=True)
+        options = " ".join(f"-d {name}={value}" for name, value in answers.items())
+        copier = f"COPIER={sys.executable} -m copier"
+        after = Path(shutil.copytree(repo, folder / "after"))
+        run("make", "-s", "dev-update", copier, f"ARGS=--defaults {options}", cwd=after, check=True)
+        conf = dict(line.split("=", 1) for line in (after / "localdev/host-alias.conf").read_text().splitlines()[1:])
+        there = Repo("after", conf["label"], conf["ip"])
+        after.rename(folder / there.folder)
+        for repo in (named("current", 1), named("current", 2)):
+            shutil.copytree(releases / repo.folder, folder / repo.folder)
+        made[change] = folder, there
+    return made
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_machine_with_the_daemon_of_before_an_update_follows(
+    make_machine: Make, updated: dict[str, tuple[Path, Repo]], change: str
+) -> None:
+    folder, after = updated[change]
+    assert (after.ip, after.label) != (BEFORE.ip, BEFORE.label)
+    machine = make_machine(folder)
+    before, asked = set_up(machine, BEFORE), machine.asked()
+    assert machine.say(after, "check")[0] == 3
+    code, _, err = machine.say(after, "up")
+    both = machine.state()
+    assert (code, machine.asked() - asked) == (0, 1), err
+    assert both == after_up(before, after, machine.texts[after])[1]
+    assert both.files.keys() == {BEFORE.label, after.label}
+    assert machine.say(after, "up") == (0, "", "")
+    verb = "claims" if after.ip == BEFORE.ip else "adds"
+    assert f"also     {machine.daemon.format(BEFORE.label)}  {verb} {BEFORE.ip}\n" in machine.say(after, "status")[1]
+    # What is printed removes the old one, and nothing else.
+    assert machine.paste(removal(machine, err, BEFORE.label)) == (0, "", "")
+    only = State({after.label: machine.texts[after]}, frozenset({after.label}), frozenset({after.ip}))
+    assert machine.state() == only
+    assert machine.say(after, "up") == (0, "", "")
+    machine.reboot()
+    assert machine.state() == only
+    assert "also" not in machine.say(after, "status")[1]
+
+
+def test_the_removal_of_the_old_daemon_keeps_an_address_that_another_one_adds(
+    make_machine: Make, updated: dict[str, tuple[Path, Repo]]
+) -> None:
+    folder, after = updated["address"]
+    machine, neighbour = make_machine(folder), named("current", 1)
+    before = set_up(machine, BEFORE, neighbour)
+    code, _, err = machine.say(after, "up")
+    assert code == 0
+    for label in (BEFORE.label, neighbour.label):
+        assert machine.daemon.format(label) in err
+    assert machine.paste(removal(machine, err, BEFORE.label))[0] == 0
+    assert machine.state().addresses == {*before.addresses, after.ip}
+    assert machine.say(neighbour, "check") == (0, "", "")
+    # Now nobody else adds the old address.
+    machine.drop(after.ip)
+    err = machine.say(after, "up")[2]
+    assert machine.paste(removal(machine, err, neighbour.label))[0] == 0
+    assert machine.state() == after_up(State(), after, machine.texts[after])[1]
