@@ -117,11 +117,12 @@ os_down_commands() {
 	[ "$address" = missing ] || printf '/sbin/ifconfig lo0 -alias %s\n' "$ip"
 }
 
-# os_removal: prints in one line how to remove another daemon, file, with the addresses in claimed that are not ours
+# os_removal: prints in one line how to remove another daemon, file, with the addresses in claimed that nothing else has
 os_removal() {
 	job=${file##*/}
 	printf 'sudo launchctl bootout system/%s; sudo rm %s' "${job%.plist}" "$file"
 	for other in $claimed; do
-		[ "$other" = "$ip" ] || printf '; sudo ifconfig lo0 -alias %s' "$other"
+		[ "$other" = "$ip" ] ||
+			printf '; grep -qswF %s %s/*.plist || sudo ifconfig lo0 -alias %s' "$other" "$daemons" "$other"
 	done
 }

@@ -105,10 +105,11 @@ os_down_commands() {
 	[ "$address" = missing ] || printf '/sbin/ip address delete %s dev lo\n' "$on_lo"
 }
 
-# os_removal: prints in one line how to remove another daemon, file, with the addresses in claimed that are not ours
+# os_removal: prints in one line how to remove another daemon, file, with the addresses in claimed that nothing else has
 os_removal() {
 	printf 'sudo systemctl disable --now %s && sudo rm %s' "${file##*/}" "$file"
 	for other in $claimed; do
-		[ "$other" = "$ip" ] || printf ' && sudo ip address delete %s/32 dev lo' "$other"
+		[ "$other" = "$ip" ] ||
+			printf ' && { grep -qswF %s %s/*.service || sudo ip address delete %s/32 dev lo; }' "$other" "$daemons" "$other"
 	done
 }
