@@ -198,10 +198,13 @@ def test_compose_accepts_every_combination(rendered: Render, run: Run, answers: 
     run("docker", "compose", "config", "-q", cwd=here, check=True)
 
 
-def test_the_project_is_named_by_the_slug_and_compose_project_name_overrides_it(rendered: Render, run: Run) -> None:
+@pytest.mark.parametrize("slug", ["my-app", "2048", "1e5", "null"])
+def test_the_project_is_named_by_the_slug_and_compose_project_name_overrides_it(
+    rendered: Render, run: Run, slug: str
+) -> None:
     need_command("docker", "docker.io")
-    for env, name in (({}, "my-app-s-repo"), ({"COMPOSE_PROJECT_NAME": "x"}, "x")):
-        done = run("docker", "compose", "config", cwd=rendered(), env=env, check=True)
+    for env, name in (({}, slug), ({"COMPOSE_PROJECT_NAME": "x"}, "x")):
+        done = run("docker", "compose", "config", cwd=rendered(project_slug=slug), env=env, check=True)
         assert yaml.safe_load(done.stdout)["name"] == name
 
 
