@@ -204,6 +204,9 @@ def test_other_containers_get_every_name_that_they_can_use(routes) -> None:
 
     assert names(EXAMPLE) == ["admin.example.test", "shop.example.test"]
     assert names("web 3000 / a.b.localhost\n") == []
+    # Compose's YAML takes the first for a number, Python's the second.
+    assert '- "1.e5"\n' in routes("web 3000 1.e5\n", "names").stdout
+    assert names("web 3000 1.e-5 2.e5 1.5 0.0.0.0 e.e\n") == ["1.e-5", "2.e5", "1.5", "0.0.0.0", "e.e"]
     conf = CONF.replace("shop.localhost", "shop.test")
     assert names("api 4000 api. a.localhost\n", conf=conf) == ["shop.test", "api.shop.test"]
 
@@ -256,7 +259,7 @@ def test_a_host_that_no_route_has_gets_the_first_server(tmp_path: Path, run: Run
 
 
 @pytest.mark.parametrize("services", ["web:3000", "web:3000 api:4000 a-b:65535", ""])
-@pytest.mark.parametrize("domain", ["my-app-s-repo.localhost", "shop.test"])
+@pytest.mark.parametrize("domain", ["my-app-s-repo.localhost", "shop.test", "1.e5"])
 def test_the_seeded_files_are_valid_and_give_the_first_service_the_bare_url(
     rendered: Render, run: Run, services: str, domain: str
 ) -> None:

@@ -210,7 +210,8 @@ function print_names(    i, count, names, heading) {
 	for (i = 1; i <= count; i++) {
 		if (names[i] ~ /(^|\.)localhost$|^\*/) continue
 		if (!heading++) print "  proxy:\n    networks:\n      default:\n        aliases:"
-		print "          - " names[i]
+		# A name such as 1.e5 would be a number.
+		print "          - " (names[i] ~ /^[0-9.e-]+$/ ? "\"" names[i] "\"" : names[i])
 	}
 	if (!heading) print "  proxy: {}"
 }
