@@ -9,7 +9,8 @@ function print_configuration(    i, service) {
 	print "(services) {\n\tmap {vars.service} {upstream} {target} {service_port} {container} {"
 	for (i = 1; i <= service_count; i++) {
 		service = services[i]
-		print "\t\t" service " " upstream_of[service] ":" port_of[service] " " address_of(service) " " port_of[service] \
+		# For Caddy, default is a word of its own.
+		print "\t\t" (service == "default" ? "~^default$" : service) " " upstream_of[service] ":" port_of[service] " " address_of(service) " " port_of[service] \
 			" \"" (upstream_of[service] == "host-alias" ? "" : upstream_of[service]) "\""
 	}
 	print "\t\tdefault \"\" \"\" \"\" \"\"\n\t}\n}"
