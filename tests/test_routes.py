@@ -133,6 +133,9 @@ ERRORS = [
     ("web 3000 /\napi 4000 shop.localhost", "shop.localhost/ is already on line 2; remove one"),
     ("web 3000\nweb 3001 /x", "host-alias:3000 on line 2"),
     ("web 3000\nweb db:3000 /x", "host-alias:3000 on line 2"),
+    # Some awks take them for blanks, and a terminal for an order.
+    *((line, "control character") for line in ("web\v3000", "web 3000 /a\fb", "web 3000 \033[2J.b", "web\r3000", "\1")),
+    (f"web 3000 {'a' * 70}..b", f" {'a' * 60}... has no valid host name"),
 ]
 
 
@@ -164,6 +167,58 @@ def test_urls_have_the_port_of_shell_then_dotenv_then_answer(routes) -> None:
     assert "http://shop.localhost:8082/ " in routes(text, "urls", dotenv=dotenv, LOCALDEV_HTTP_PORT="8082").stdout
     assert "http://shop.localhost/ " in routes(text, "urls", LOCALDEV_HTTP_PORT="80").stdout
     assert "10.254.254.254:3000\n" in routes(text, "urls").stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "number", "reason"),
+    [
+        *(
+            (f"domain={bad}", 3, "domain must")
+            for bad in ("", "a b", "a;", "A.test", "-a.test", "a..b", "*.a", "\033[2J")
+        ),
+        *((f"ip={bad}", 2, "ip must") for bad in ("", "1.1.1.1;", "a", "$(id)", "::1")),
+        *(
+            (f"{name}_port={bad}", 4 + (name == "https"), "port must")
+            for name in ("web", "https")
+            for bad in ("", "0", "80;")
+        ),
+        *(
+            (f"databases={bad}", 6, "databases must")
+            for bad in ("x", "a=", "A=b", "a=<!--# x", "a=<%x", "a=\t", "a=b;c =d")
+        ),
+    ],
+)
+def test_a_configuration_that_is_none_is_refused_with_file_and_line(
+    routes, line: str, number: int, reason: str
+) -> None:
+    lines = f"{CONF}databases=\n".splitlines()
+    lines[number - 1] = line
+    for want in ("urls", "table", "hosts", "names"):
+        done = routes("web 3000\n", want, conf="\n".join(lines) + "\n")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert re.match(rf"host-alias[.]conf:{number}: [ -~]*{reason}[ -~]*\n", done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("where", ["environment", "dotenv"])
+@pytest.mark.parametrize("value", ["0", "65536", "80;", "-1", "8080-8090", "\033[2J", "99999999999", "é"])
+def test_a_port_that_is_none_is_refused_where_it_would_be_printed(routes, value: str, where: str) -> None:
+    def asked(name: str, want: str) -> tuple[int, str, str]:
+        given = {name: value} if where == "environment" else {"dotenv": f"{name}={value}\n"}
+        done = routes("web 3000\n", want, conf=f"{CONF}databases=redis=redis://h:${{REDIS_PORT:-6379}}/0\n", **given)
+        return done.returncode, done.stdout, done.stderr
+
+    shown = re.sub("[^ -~]", "?", value.replace("é", "??"))
+    for name, wants in (("HTTP", ("urls", "http_port")), ("HTTPS", ("urls", "https_port"))):
+        line = f"localdev: LOCALDEV_{name}_PORT is {shown}, which is no port. Give it a number from 1 to 65535\n"
+        assert {asked(f"LOCALDEV_{name}_PORT", want) for want in wants} == {(1, "", line)}
+        assert asked(f"LOCALDEV_{name}_PORT", "table")[0] == 0
+    # An address of a database is in the environment and on the dashboard only.
+    assert asked("REDIS_PORT", "urls")[0] == 0
+    assert asked("REDIS_PORT", "env") == (1, "", line.replace("LOCALDEV_HTTPS", "REDIS"))
+
+
+def test_a_port_that_only_compose_knows_is_left_to_it(routes) -> None:
+    assert ":${A}/" in routes("web 3000\n", "urls", dotenv="A=1\nLOCALDEV_HTTP_PORT=${A}\n").stdout
 
 
 def test_urls_show_what_is_on(routes) -> None:
@@ -240,6 +295,12 @@ def test_a_path_is_itself_and_what_is_below_it(tmp_path: Path, run: Run) -> None
     server = servers(text)["shop.localhost"]
     assert re.findall(r"location (.*) \{", server) == ["= /api", "/api/", "/"]
     assert server.index("no-route.conf") > server.index("location / {")
+
+
+def test_a_service_may_be_called_what_means_something_to_caddy(tmp_path: Path, run: Run) -> None:
+    text, _ = configuration(run, tmp_path, "default 1000\n", "caddy")
+    assert "\t\t~^default$ host-alias:1000 " in text
+    assert [line.split()[1:] for line in text.splitlines() if line.startswith("\t\tdefault ")] == [['""'] * 4, ['""']]
 
 
 def test_a_host_has_what_the_wildcard_above_it_has_where_it_says_nothing_else(tmp_path: Path, run: Run) -> None:

@@ -14,7 +14,7 @@
 { sub(/\r$/, "") }
 
 FILENAME ~ /host-alias\.conf$/ {
-	if (match($0, /=/)) conf[substr($0, 1, RSTART - 1)] = substr($0, RSTART + 1)
+	if (match($0, /=/)) read_setting(substr($0, 1, RSTART - 1), substr($0, RSTART + 1))
 	next
 }
 
@@ -33,9 +33,30 @@ FILENAME ~ /\.env$/ {
 FILENAME ~ /(^|\/)routes$/ {
 	if (FNR == 1) sub(/^\357\273\277/, "") # what some editors on Windows begin a file with
 	sub(/(^|[ \t])#.*$/, "")
-	if (NF) read_line()
+	# Some awks take them for blanks.
+	if ($0 ~ /[\001-\010\013-\037\177]/) fail("there is a control character; delete it")
+	else if (NF) read_line()
 	next
 }
+
+# read_setting NAME, TEXT: one line of host-alias.conf; what it says stands in configurations and pages
+function read_setting(name, text,    i, count, parts) {
+	conf[name] = text
+	if (name == "domain" && !is_host(text)) fail("domain must be a host name, e.g. my-app.localhost")
+	if (name == "ip" && text !~ /^[0-9]+(\.[0-9]+)+$/) fail("ip must be an address, e.g. 10.254.254.254")
+	if (name ~ /^(web|https)_port$/ && text != "none" && !is_port(text)) fail(name " must be a port, 1 to 65535, or none")
+	count = name == "databases" ? split(text, parts, " ") : 0
+	for (i = 1; i <= count; i++)
+		if (parts[i] !~ /^[a-z][a-z0-9-]*=[^\001-\037\177]+$/ || parts[i] ~ /<%|<!--#/) fail("databases must be NAME=URL, by blanks")
+}
+
+# is_host TEXT: can TEXT be a host's name?
+function is_host(text,    labels, i) {
+	for (i = split(text, labels, "."); i; i--) if (length(labels[i]) > 63) return 0
+	return text ~ /^[a-z0-9-]+(\.[a-z0-9-]+)*$/ && text !~ /(^|\.)-|-(\.|$)/ && length(text) <= 253
+}
+
+function is_port(text) { return text ~ /^[1-9][0-9]*$/ && length(text) <= 5 && text + 0 <= 65535 }
 
 # read_line: one line of routes: service, [container:]port, any number of places
 function read_line(    service, upstream, port, i) {
@@ -49,7 +70,7 @@ function read_line(    service, upstream, port, i) {
 	if (service !~ /^[a-z][a-z0-9-]*$/ || length(service) > 63) fail("a service is named with a-z, 0-9 and -, e.g. web")
 	else if (upstream !~ /^[a-z0-9][a-z0-9_.-]*$/ || length(upstream) > 63)
 		fail("a container is written as name:port, e.g. pgadmin:80")
-	else if (port !~ /^[1-9][0-9]*$/ || length(port) > 5 || port + 0 > 65535)
+	else if (!is_port(port))
 		fail("after the service comes its port, 1 to 65535, or container:port")
 	else if (service in port_of && (port_of[service] != port || upstream_of[service] != upstream))
 		fail("service " service " is " upstream_of[service] ":" port_of[service] " on line " line_of[service] "; give this one another name")
@@ -65,38 +86,46 @@ function read_line(    service, upstream, port, i) {
 	}
 }
 
+# shown TEXT: TEXT as it can stand in a message: what a terminal would act on is ?, and it is short
+function shown(text) {
+	gsub(/[^ -~]/, "?", text)
+	return length(text) > 60 ? substr(text, 1, 60) "..." : text
+}
+
 # fail TEXT: remembers an error of this line
 function fail(text) {
 	errors[++error_count] = FILENAME ":" FNR ": " text
 }
 
 # add SERVICE, WHERE: adds one route
-function add(service, where,    slash, host, path, labels, i, long) {
+function add(service, where,    slash, host, path, name) {
 	slash = index(where, "/")
 	host = tolower(slash ? substr(where, 1, slash - 1) : where)
 	path = slash ? substr(where, slash) : "/"
 	if (host == "") host = conf["domain"]
 	else if (host ~ /\.$/) host = host conf["domain"]
 	else if (host !~ /\./) {
-		fail(where " is no place: write " host ". for " host "." conf["domain"] ", or /" host " for a path")
+		name = shown(host)
+		fail(shown(where) " is no place: write " name ". for " name "." conf["domain"] ", or /" name " for a path")
 		return
 	}
-	for (i = split(host, labels, "."); i; i--) if (length(labels[i]) > 63) long = 1
-	if (host !~ /^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*$/ || host ~ /(^|\.)-|-(\.|$)/ || length(host) > 253 || long) {
-		fail(where " has no valid host name; use letters, digits, - and dots, or *. for any one name in front")
+	name = host
+	sub(/^\*\./, "", name)
+	if (!is_host(name) || length(host) > 253) {
+		fail(shown(where) " has no valid host name; use letters, digits, - and dots, or *. for any one name in front")
 		return
 	}
 	if (path !~ /^\/[A-Za-z0-9._~\/-]*$/ || path ~ /\/\// || (path "/") ~ /\/\.\.?\//) {
-		fail(where " has no valid path; use letters, digits, . _ ~ - and single slashes")
+		fail(shown(where) " has no valid path; use letters, digits, . _ ~ - and single slashes")
 		return
 	}
 	if (length(path) > 1) sub(/\/$/, "", path)
 	if ((path "/") ~ /^\/__localdev\//) {
-		fail(where ": paths below /__localdev belong to the proxy; use another path")
+		fail(shown(where) ": paths below /__localdev belong to the proxy; use another path")
 		return
 	}
 	if ((host, path) in taken) {
-		fail(host path " is already on line " taken[host, path] "; remove one")
+		fail(shown(host path) " is already on line " taken[host, path] "; remove one")
 		return
 	}
 	taken[host, path] = FNR
@@ -114,15 +143,17 @@ function add(service, where,    slash, host, path, labels, i, long) {
 }
 
 END {
-	if (error_count) {
-		for (i = 1; i <= error_count; i++) print errors[i] | "cat 1>&2"
-		close("cat 1>&2")
-		exit 1
-	}
+	if (want ~ /^(urls|proxy|http_port)$/ && conf["web_port"] != "none") check_port("LOCALDEV_HTTP_PORT")
+	if (want ~ /^(urls|proxy|https_port)$/ && conf["web_port"] != "none") check_port("LOCALDEV_HTTPS_PORT")
 	database_count = split(conf["databases"], databases, " ")
 	for (i = 1; i <= database_count; i++) {
 		address_at[i] = with_port(substr(databases[i], index(databases[i], "=") + 1))
 		sub(/=.*/, "", databases[i])
+	}
+	if (error_count) {
+		for (i = 1; i <= error_count; i++) print errors[i] | "cat 1>&2"
+		close("cat 1>&2")
+		exit 1
 	}
 	if (want == "urls") print_urls()
 	else if (want == "table") print_table()
@@ -138,11 +169,20 @@ function setting(name, answer) {
 	return dotenv[name] != "" ? dotenv[name] : answer
 }
 
+# check_port NAME: remembers an error when the variable NAME is no port; one with other variables in it only Compose knows
+function check_port(name,    text) {
+	text = setting(name, "")
+	if (text == "" || (text ~ /^[0-9]+$/ && text + 0 >= 1 && text + 0 <= 65535)) return
+	if (text ~ /[$]/ && text == dotenv[name]) return
+	errors[++error_count] = "localdev: " name " is " shown(text) ", which is no port. Give it a number from 1 to 65535"
+}
+
 # with_port URL: URL with its ${NAME:-DEFAULT} filled in, as Compose does it with a published port
 function with_port(url,    name, parts) {
 	if (!match(url, /[$][{][A-Z_]+:-[0-9]+[}]/)) return url
 	name = substr(url, RSTART + 2, RLENGTH - 3)
 	split(name, parts, ":-")
+	if (want ~ /^(env|proxy)$/) check_port(parts[1])
 	return substr(url, 1, RSTART - 1) setting(parts[1], parts[2]) substr(url, RSTART + RLENGTH)
 }
 

@@ -37,7 +37,7 @@ render() {
 		-f localdev/routes.awk -f localdev/proxy/"$proxy/$proxy".awk -f localdev/proxy/pages.awk \
 		localdev/host-alias.conf localdev/routes localdev/proxy/pages/* >"$next/routes.conf" 2>/tmp/error; then
 		rm -rf "$next"
-		refuse "$(sed -n 1p /tmp/error). Correct it, then: make dev-reload"
+		refuse "$(sed -n '1s/^\(localdev: \)*//p' /tmp/error). Correct it, then: make dev-reload"
 	fi
 }
 
