@@ -143,6 +143,7 @@ function find_port(name, usual,    text, where) {
 	if (text == "") return 0
 	if (text ~ /^[0-9]+$/ && text + 0 >= 1 && text + 0 <= 65535) return text + 0
 	gsub(/[^ -~]/, "?", text)
+	if (length(text) > 60) text = substr(text, 1, 60) "..."
 	fail(name " is " text " in " where ", which is no port. Give it a number from 1 to 65535")
 	return 0
 }
