@@ -28,9 +28,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from box import SUDO, UNITS, Box, need_box
 from conftest import PROJECT, Render, Run
-from needs import need_command, need_root
+from needs import need_command, need_mac, need_root
 from test_files import TOOLS, scripts
+from test_host_alias_macos import HOST_ALIAS, IP, PLIST, REPO, Laptop
+from test_hosts import HostsBox
 from test_questions import GOOD
 from test_routes import LOCALDEV
 
@@ -48,10 +51,10 @@ every_time = functools.partial(
 
 NASTY = [
     # shell, make
-    *(
-        "$(touch canary)",
-        "`touch canary`",
-        ";touch canary",
+    *[
+        "$(>canary)",
+        "`>canary`",
+        ";>canary",
         "|id",
         "&&id",
         "&",
@@ -62,12 +65,9 @@ NASTY = [
         "\\",
         "!!",
         "~",
-    ),
-    *(
         "${IFS}",
         "$IFS",
         "$$",
-        "$(shell id)",
         "$@",
         "*",
         "?",
@@ -79,12 +79,19 @@ NASTY = [
         "-",
         "--",
         "=",
-        "a=b",
-    ),
-    *("AS_ROOT", "END_OF_FILE", "END_OF_BLOCK", ":=", "${X:-y}", "include /etc/passwd"),
+    ],
+    *["a=b", "AS_ROOT", "END_OF_FILE", "END_OF_BLOCK", ":=", "${X:-y}", ".PHONY:", "$(eval)", "${file}"],
+    *("$(shell id)", "; touch canary", "include /etc/passwd"),
     # YAML, JSON, XML
-    *(": ", "- ", " #", "*a", "&a", "!!python/object:os.system", "%YAML 1.2", "---", "...", "null", "~", "yes", "0x1f"),
-    *(
+    *[
+        "*a",
+        "&a",
+        "!!python/object:os.system",
+        "---",
+        "...",
+        "null",
+        "yes",
+        "0x1f",
         "1e3",
         "1.e5",
         ".inf",
@@ -96,25 +103,15 @@ NASTY = [
         ",",
         "|",
         ">",
-        "<b>",
-        "]]>",
-        "<!--",
-        "-->",
-        "&amp;",
-        "<?x?>",
-    ),
+    ],
+    *(": ", "- ", " #", "%YAML 1.2", "<b>", "]]>", "<!--", "-->", "&amp;", "<?x?>"),
     # nginx, Caddy, systemd, Jinja, awk, printf
-    *(
-        "server {",
+    *[
         "};",
         "$uri",
         "~^/",
         "{$HOME}",
         "{http.request.uri}",
-        "<% env `HOME` %>",
-        '<!--# include file="x" -->',
-    ),
-    *(
         "%n",
         "%i",
         "%%",
@@ -122,33 +119,34 @@ NASTY = [
         "${x}",
         "@/bin/sh",
         "+/bin/sh",
-        "{{ 7 * 7 }}",
-        "{% raw %}",
         "{#",
         "#}",
         "\\n",
         "\\x41",
         "@up@",
-    ),
+    ],
+    *("server {", "<% env `HOME` %>", '<!--# include file="x" -->', "{{ 7 * 7 }}", "{% raw %}"),
     # terminals, lines, encodings
-    *("\x1b[2J", "\x1b]0;x\x07", "\x9b31m", "\n", "\r", "\r\n", "\t", "\0", "\x0b", "\x0c", "\x1c", "\x7f", "\x85"),
     *(
-        "\u2028",
-        "\u2029",
-        "\u00a0",
-        "\u3000",
-        "\u200b",
-        "\u202e",
-        "\ufeff",
-        "\u05d0",
-        "\u0130",
-        "\u0131",
-        "\u017f",
-        "\u212a",
+        "\x1b[2J",
+        "\x1b]0;x\x07",
+        "\x9b31m",
+        "\n",
+        "\r",
+        "\r\n",
+        "\t",
+        "\0",
+        "\x0b",
+        "\x0c",
+        "\x1c",
+        "\x7f",
+        "\x85",
+        "\udcff",
     ),
-    *("\uff11", "\u0661", "\uff41", "\u00e9", "e\u0301", "\U0001f4a9", "\udcff"),
+    *"\u2028\u2029\u00a0\u3000\u200b\u202e\ufeff\u05d0\u0130\u0131\u017f\u212a\uff11\u0661\uff41\u00e9\u0301\U0001f4a9",
     # paths, names
-    *("..", "../", "/", "//", "/etc/passwd", ".", ":", "@", "localhost", "com.apple.x", " ", "  ", "", "A", "_", "0"),
+    *["..", "../", "/", "//", "/etc/passwd", ".", ":", "@", "localhost", "com.apple.x", "A", "_", "0"],
+    *(" ", "  ", ""),
 ]
 nasty = st.sampled_from(NASTY)
 noise = st.one_of(
@@ -1208,3 +1206,171 @@ def test_words_of_make_reach_the_command_as_words_and_the_shell_runs_none(
         calls = (tmp_path / "calls").read_text().splitlines()
         assert calls == ["docker", "compose", "logs", "--follow", "--tail", "100", value]
     assert not list(rendered().rglob("canary"))
+
+
+# --- as root ----------------------------------------------------------------------------------------------------------
+# That a hostile PATH runs nothing and that the plan has only absolute paths: test_host_alias_linux.py, test_hosts.py.
+
+# What root's commands may be called, where somebody else would put a program of that name.
+COMMANDS = "awk cat chmod chown cksum head ifconfig id ip iptables launchctl ls mkdir mv nft rm sed sh sleep sudo systemctl tail xargs"
+EVIL = '#!/bin/sh\n[ "$(/usr/bin/id -u)" -ne 0 ] || /bin/touch /mnt/canary\nexit 1\n'
+TRACED = "trace=execve,/open,/^link,/rename,/symlink,/unlink,/chmod,/mkdir,/^v?fork,/^clone"
+
+
+@pytest.fixture(params=["host-alias", "hosts.sh"])
+def box(
+    request: pytest.FixtureRequest, repo: Render, tmp_path: Path, clean_env: dict[str, str]
+) -> Iterator[tuple[Box, tuple[str, ...], list[str]]]:
+    """A box with a sudo, the words that make a script become root in it, and the files that come into being."""
+    need_box()
+    if request.param == "host-alias":
+        made = Box(repo(), tmp_path, clean_env)
+        made.fake_systemd()
+        words, files = ("up",), [f"{UNITS}/local.host-alias.10.254.254.254.service"]
+    else:
+        made = HostsBox(repo(web_domain="shop.test"), tmp_path, clean_env)
+        words, files = ("add", "--yes"), ["/etc/hosts"]
+    made.fake_sudo("#!/bin/sh\n[ ! -e /mnt/meanwhile ] || sh /mnt/meanwhile\n" + SUDO.removeprefix("#!/bin/sh\n"))
+    # Where the box has a new file system, anybody could write.
+    made.root(f"for folder in {UNITS} /run; do [ ! -d $folder ] || chmod 755 $folder; done")
+    yield made, words, files
+    made.close()
+
+
+def of_root(trace: str) -> Iterator[tuple[str, str]]:
+    """Yield call and path of whatever the processes did that sudo started, but for what systemd does in reality."""
+    lines = [line.split(None, 1) for line in trace.splitlines()]
+    parent = {}
+    for pid, text in lines:
+        if found := re.match(r"(?:<\.\.\. )?(?:clone3?|v?fork)\b.*= ([0-9]+)$", text):
+            parent[found[1]] = pid
+    root: set[str] = set()
+    systemd: set[str] = set()
+
+    def descends(pid: str, of: set[str]) -> bool:
+        while pid not in of and pid in parent:
+            pid = parent[pid]
+        return pid in of
+
+    for pid, text in lines:
+        if descends(pid, root) and not descends(pid, systemd):
+            for path in re.findall(r'"((?:[^"\\]|\\.)*)"', re.sub(r'^(execve\("[^"]*").*', r"\1", text)):
+                yield text.partition("(")[0], path
+        if text.startswith('execve("/mnt/become"'):
+            root.add(pid)
+        if text.startswith(('execve("/bin/systemctl"', 'execve("/usr/bin/systemctl"')):
+            systemd.add(pid)
+
+
+def test_root_runs_and_opens_nothing_that_somebody_else_could_have_put_there(
+    box: tuple[Box, tuple[str, ...], list[str]], tmp_path: Path
+) -> None:
+    made, words, files = box
+    need_command("strace")
+    evil = shlex.quote(EVIL)
+    made.root(
+        f"mkdir -m 777 /mnt/cwd /mnt/home /mnt/tmp; for name in {COMMANDS}; do for folder in cwd home tmp; do "
+        f'printf %s {evil} >"/mnt/$folder/$name"; chmod 755 "/mnt/$folder/$name"; done; done; printf %s {evil} >/mnt/home/.profile'
+    )
+    env = {
+        "HOME": "/mnt/home",
+        "TMPDIR": "/mnt/tmp",
+        "PATH": f"/mnt/cwd:.::{os.environ['PATH']}",
+        "CDPATH": "/mnt/home",
+        "ENV": "/mnt/home/.profile",
+        "BASH_ENV": "/mnt/home/.profile",
+        "IFS": "/",
+        "LD_LIBRARY_PATH": "/mnt/home",
+    }
+    trace = (
+        "strace",
+        "-f",
+        "-qq",
+        "-s",
+        "4096",
+        "-e",
+        "signal=none",
+        "-e",
+        TRACED,
+        "-o",
+        tmp_path / "trace",
+        "-u",
+        "nobody",
+    )
+    code, _, err = made.run(*trace, made.script, *words, env=env, cwd="/mnt/cwd")
+    assert code == 0, err
+    assert len(made.calls("sudo")) == 1
+    assert "canary" not in made.root("ls /mnt")
+
+    seen = list(of_root((tmp_path / "trace").read_text()))
+    run = {path for call, path in seen if call == "execve"}
+    assert {"/bin/sh", "/bin/cat", "/bin/mv"} <= run
+    assert [path for path in run if not re.fullmatch(r"(/usr)?/s?bin/[a-z-]+", path)] == []
+    paths = {path for _, path in seen}
+    assert [path for path in paths if not path.startswith("/")] == []
+    folders = "".join(f"{folder}\n" for path in paths for folder in Path(path).parents)
+    (tmp_path / "folders").write_text(folders)
+    tmp_path.chmod(0o755)
+    look = 'while IFS= read -r folder; do [ ! -w "$folder" ] || printf "%s\\n" "$folder"; done'
+    made.root(f"cp {tmp_path}/folders /mnt/folders; chmod 644 /mnt/folders")
+    assert made.run("sh", "-euc", f"{look} </mnt/folders", user=True) == (0, "", "")
+    # What it came for is among what was seen.
+    assert any(path.startswith(str(Path(files[0]).parent)) for path in paths)
+
+
+@pytest.mark.parametrize("user", [False, True], ids=["root", "user"])
+@pytest.mark.parametrize("mask", ["0", "777"])
+def test_nothing_is_left_that_others_may_write_whatever_the_umask(
+    box: tuple[Box, tuple[str, ...], list[str]], mask: str, user: bool
+) -> None:
+    made, words, files = box
+    before = made.root(f"find /etc /run $(ls -d {UNITS}) -xdev")
+    code, _, err = made.run("sh", "-c", f'umask {mask}; exec "$@"', "sh", made.script, *words, user=user)
+    assert code == 0, err
+    for file in files:
+        assert made.root(f"stat -c '%a %u:%g' {file}") == "644 0:0\n"
+    writable = rf"find /etc /run $(ls -d {UNITS}) -xdev ! -type l \( -perm /022 -o ! -user root \)"
+    assert [path for path in made.root(writable).splitlines() if path not in before.splitlines()] == []
+
+
+# At the moment at which root is asked for, somebody puts other files in the place of the repo's.
+SWAPS = r"""
+cd /mnt/*/localdev
+for name in host-alias host-alias.conf host-alias.service host-alias.plist routes sh/common.sh sh/linux.sh sh/hosts.sh; do
+	sed 's/10[.]254[.]254[.]254/10.6.6.6/g; s/^web /evil /' "$name" >"$name.evil"
+	printf '%s\n' 'ExecStart=/bin/touch /mnt/canary' '[ "$(id -u)" -ne 0 ] || touch /mnt/canary' >>"$name.evil"
+	mv -f "$name.evil" "$name"
+done
+"""
+
+
+def test_what_is_swapped_after_it_was_compared_does_not_reach_root(box: tuple[Box, tuple[str, ...], list[str]]) -> None:
+    made, words, files = box
+    made.root(f"chmod -R a+rwX {shlex.quote(str(made.repo))}")
+    unit_before = (made.source / "localdev/host-alias.service").read_text()
+    made.root(f"printf %s {shlex.quote(SWAPS)} >/mnt/meanwhile")
+    _, _, err = made(*words, user=True)
+    assert len(made.calls("sudo")) == 1
+    assert "10.6.6.6" in (made.source / "localdev/host-alias.service").read_text(), "nothing was swapped"
+    assert "canary" not in made.root("ls /mnt"), err
+    installed = made.root(f"cat {files[0]}")
+    if words == ("up",):
+        assert installed == unit_before
+        assert [address for address, *_ in made.addresses()] == ["10.254.254.254"]
+    else:
+        assert "evil" not in installed and "127.0.0.1 shop.test web.shop.test\n" in installed
+
+
+def test_on_macos_what_is_swapped_after_it_was_compared_does_not_reach_root(rendered: Render, tmp_path: Path) -> None:
+    need_mac()
+    mac = Laptop(tmp_path / "mac", rendered())
+    child = mac.spawn([HOST_ALIAS, "up"], cwd=REPO, env={"NO_COLOR": "1"})
+    child.expect("Password:")
+    for name in ("host-alias.plist", "host-alias.conf"):
+        path = f"{REPO}/localdev/{name}"
+        mac.write(path, mac.path(path).read_text().replace("10.254.254.254", "10.6.6.6"))
+    child.sendline("secret")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert mac.path(PLIST).read_text() == mac.plist
+    assert IP in mac.masks and "10.6.6.6" not in mac.masks
