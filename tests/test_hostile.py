@@ -626,6 +626,62 @@ def test_at_the_prompt_a_hostile_answer_is_refused_and_the_next_one_counts(
     assert (given["native_services"], given["web_port"]) == ("web:80", 80)
 
 
+HOSTILE_ANSWERS = {
+    "project_slug": "a$(touch canary)",
+    "alias_ip": "10.254.254.254/32; touch canary",
+    "alias_label": "a.b\x1b[2J\n",
+    "native_services": "web:3000 `id`:1",
+    "databases": ["postgres", "{{ 7 * 7 }}"],
+    "web_proxy": "../nginx",
+    "web_domain": "shop.test\ntouch: canary",
+    "web_port": "8080; touch canary",
+}
+
+
+def commit(repo: Path, run: Run) -> None:
+    """Commit whatever is in `repo`, with a repository made for it where there is none."""
+    for words in (("init", "-q"), ("add", "-Af"), ("commit", "-qm", "all")):
+        run("git", *words, cwd=repo, check=True)
+
+
+@pytest.mark.parametrize("name", HOSTILE_ANSWERS)
+def test_an_update_with_a_hostile_recorded_answer_ends_in_one_line_and_changes_nothing(
+    name: str, repo: Render, copier: Run, run: Run
+) -> None:
+    here = repo()
+    recorded = here / ".copier-answers.localdev.yml"
+    recorded.write_text(yaml.safe_dump(yaml.safe_load(recorded.read_text()) | {name: HOSTILE_ANSWERS[name]}))
+    commit(here, run)
+    done = copier("update", "--trust", "--defaults", "-a", recorded.name, cwd=here)
+    assert done.returncode == 1
+    assert "\x1b" not in done.stderr
+    last = done.stderr.rstrip("\n").split("\n")[-1]
+    assert re.fullmatch("ValueError: [ -~]+", last) and (name in last or "invalid literal" in last)
+    assert run("git", "status", "--porcelain", cwd=here, check=True).stdout == ""
+
+
+def test_a_recorded_answer_that_a_new_version_refuses_is_not_replaced_in_silence(
+    template: Path, copier: Run, run: Run, tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(template, tmp_path / "template"))
+    here = tmp_path / "app"
+    given = ("-dalias_ip=10.9.9.9", "-dalias_label=a.label")
+    copier("copy", "--trust", "--defaults", "-q", *given, source, here, cwd=tmp_path, check=True)
+    commit(here, run)
+    # The next version knows better about both.
+    questions = source / "copier.yml"
+    text = questions.read_text().replace("'^(0|127|", "'^(0|127|10[.]9|").replace("'^com[.]apple[.]'", "'^a[.]label'")
+    assert text.count("10[.]9|") == text.count("'^a[.]label'") == 1
+    questions.write_text(text)
+    commit(source, run)
+    run("git", "tag", "v1.1.0", cwd=source, check=True)
+    done = copier("update", "--trust", "--defaults", "-a", ".copier-answers.localdev.yml", cwd=here, check=True)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Changed: ")]
+    assert "alias_ip 10.9.9.9 -> 10.254.254.254" in line
+    assert "alias_label a.label -> local.host-alias.10.254.254.254" in line
+    assert "On every machine: make dev-up" in line
+
+
 # --- routes -----------------------------------------------------------------------------------------------------------
 
 DOMAIN = "shop.localhost"
