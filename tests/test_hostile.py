@@ -30,7 +30,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from box import SUDO, UNITS, Box, need_box
 from conftest import PROJECT, Render, Run
-from needs import need_command, need_mac, need_root
+from needs import need, need_command, need_mac, need_root
 from test_files import TOOLS, scripts
 from test_host_alias_macos import HOST_ALIAS, IP, PLIST, REPO, Laptop
 from test_hosts import HostsBox
@@ -1003,7 +1003,7 @@ def test_the_extremes_are_read_by_every_awk_and_seen_by_everybody(run: Run, tmp_
 
 
 def test_nginx_itself_takes_the_extremes(run: Run, tmp_path: Path) -> None:
-    nginx = need_command("nginx", "nginx-light")
+    nginx = need_command("nginx")
     routes = Routes(tmp_path, run)
     routes.write(routes=EXTREMES)
     (tmp_path / "live").mkdir()
@@ -1019,7 +1019,9 @@ def test_nginx_itself_takes_the_extremes(run: Run, tmp_path: Path) -> None:
 
 
 def test_caddy_itself_sees_the_extremes_as_they_are(run: Run, tmp_path: Path) -> None:
-    caddy = TOOLS / "caddy" if (TOOLS / "caddy").exists() else need_command("caddy")
+    caddy = shutil.which("caddy", path=f"{TOOLS}:{os.environ['PATH']}")
+    need(caddy, "caddy", "rm .venv/requirements-test, then make test")
+    assert caddy
     routes = Routes(tmp_path, run)
     routes.write(routes=EXTREMES)
     (tmp_path / "live").mkdir()
