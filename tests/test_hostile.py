@@ -1078,6 +1078,14 @@ confs = st.one_of(
     st.builds("label={}\n{}\nip={}\n".format, st.sampled_from(GOOD["alias_label"]), settings_of_conf, addresses),
     st.lists(settings_of_conf, max_size=4).map("\n".join),
 )
+
+
+@functools.cache
+def some_confs() -> list[str]:
+    """Return the configurations that every shell reads."""
+    return generated(confs, 2500)
+
+
 READ_CONF = """
 program=host-alias
 . "$1"
@@ -1094,7 +1102,7 @@ def test_a_configuration_is_refused_in_one_line_or_read_as_it_is(
     shell: str, number: int, run: Run, tmp_path: Path
 ) -> None:
     need_command(shell.split()[0])
-    texts = generated(confs, 2500)[:number]
+    texts = some_confs()[:number]
     for each, text in enumerate(texts):
         (tmp_path / f"conf.{each}").write_bytes(text.encode(errors="surrogateescape"))
     run(
