@@ -83,6 +83,10 @@ def test_a_repo_gets_these_files_and_no_other(rendered: Render) -> None:
     assert files(rendered()) == FILES["nginx"]
     for proxy, names in FILES.items():
         assert files(rendered(web_proxy=proxy)) == names
+    assert files(rendered(github_workflow="true")) == FILES["nginx"] | {
+        ".github/workflows/localdev-update.yml",
+        "localdev/sh/update-pr.sh",
+    }
 
 
 def test_the_script_can_be_run(rendered: Render) -> None:
@@ -220,9 +224,9 @@ def test_variables_move_ports_and_host(rendered: Render, run: Run) -> None:
 
 @pytest.mark.parametrize("proxy", ["nginx", "caddy"])
 def test_shell_scripts_are_clean_and_formatting_changes_nothing(rendered: Render, run: Run, proxy: str) -> None:
-    here = rendered(web_proxy=proxy)
+    here = rendered(web_proxy=proxy, github_workflow="true")
     found = scripts(here)
-    assert len(found) == 9
+    assert len(found) == 10
     for extra in ((), ("-x",)):
         done = run(TOOLS / "shellcheck", "--norc", *extra, *found, cwd=here)
         assert done.returncode == 0, done.stdout
@@ -234,7 +238,7 @@ def test_shell_scripts_are_clean_and_formatting_changes_nothing(rendered: Render
 def test_shell_scripts_use_only_what_every_system_has(rendered: Render, proxy: str) -> None:
     anywhere = r"readlink -f|sort -V|grep -P|sed -i|<\(|\[\["
     as_command = r"(?m)(^|[;&|({]|\b(then|do|else)\b)\s*(realpath|timeout|echo|eval|local|declare|source|function)\s"
-    for script in scripts(rendered(web_proxy=proxy)):
+    for script in scripts(rendered(web_proxy=proxy, github_workflow="true")):
         code = re.sub(r"(?m)^\s*#.*$", "", script.read_text())
         assert not re.search(anywhere, code), script.name
         assert not re.search(as_command, code), script.name

@@ -148,6 +148,7 @@ def test_a_bad_ip_at_the_prompt_is_refused_and_asked_again(
         "Which web proxy",
         "Below which domain",
         "which port of 127.0.0.1",
+        "Shall a GitHub workflow",
     ):
         child.expect(question)
         child.send("\r")

@@ -1,0 +1,258 @@
+"""docs/many-repos.md as it stands there: the machines that nobody sits at, Renovate's configuration, and a hundred repos
+updated in one run by the loop of the page."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from box import Box, need_box
+from conftest import PROJECT, Render, Run
+from test_hook import ANSWERS, commit, release
+
+PAGE = (PROJECT / "docs/many-repos.md").read_text()
+IP = "10.254.254.254"
+TOOLS = Path(sys.executable).parent
+INSTALLED = "/usr/local/lib/my-app"
+COMMAND = f"/bin/sh {INSTALLED}/localdev/host-alias up"
+
+
+def blocks(language: str) -> list[str]:
+    """Return the page's code blocks of `language`, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.S | re.M)
+
+
+LOOP = blocks("sh")[1]
+
+
+def test_every_way_to_set_up_a_machine_runs_the_same_command() -> None:
+    assert blocks("sh")[0] == f"{COMMAND}\n"
+    ansible, cloud = (yaml.safe_load(block) for block in blocks("yaml"))
+    copied, ran = (next(iter(value for key, value in task.items() if key.startswith("ansible."))) for task in ansible)
+    assert ran == COMMAND
+    # Without a slash at its end, Ansible copies the folder itself.
+    assert copied["dest"] + copied["src"] == f"{INSTALLED}/localdev"
+    assert copied["owner"] == "root" and "w" not in copied["mode"].split("go=")[1]
+    assert blocks("yaml")[1].startswith("#cloud-config\n")
+    assert cloud["runcmd"][-1] == COMMAND
+    assert shlex.split(cloud["runcmd"][0])[-1] == INSTALLED
+    assert f"`{COMMAND.removesuffix('up')}down --yes`" in PAGE
+
+
+@pytest.fixture
+def box(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> Iterator[Box]:
+    """A machine with systemd and without sudo, on which nothing is installed in /usr/local/lib."""
+    need_box()
+    made = Box(repo(), tmp_path, clean_env)
+    made.fake_systemd()
+    made.root("mount -t tmpfs none /usr/local/lib")
+    yield made
+    made.close()
+
+
+def install(box: Box, way: str, run: Run, tmp_path: Path) -> None:
+    """Put the files on the machine as the page says for `way`."""
+    if way == "ansible":
+        box.root(f"mkdir {INSTALLED}; cp -r {shlex.quote(str(box.source / 'localdev'))} {INSTALLED}")
+        box.root(f"chmod -R u=rwX,go=rX {INSTALLED}")
+        return
+    commit(box.source, run)
+    run("git", "tag", "v1.0.0", cwd=box.source, check=True)
+    clone = yaml.safe_load(blocks("yaml")[1])["runcmd"][0]
+    address = next(word for word in shlex.split(clone) if word.startswith("https://"))
+    config = tmp_path / "cloud.gitconfig"
+    config.write_text(f'[safe]\n\tdirectory = *\n[url "file://{box.source}"]\n\tinsteadOf = {address}\n')
+    code, _, err = box.run("sh", "-c", clone, env={"GIT_CONFIG_GLOBAL": str(config)})
+    assert code == 0, err
+
+
+@pytest.mark.parametrize("way", ["ansible", "cloud-init"])
+def test_the_command_sets_up_a_machine_and_does_nothing_the_second_time(
+    box: Box, run: Run, tmp_path: Path, way: str
+) -> None:
+    install(box, way, run, tmp_path)
+    code, out, err = box.run(*shlex.split(COMMAND))
+    assert (code, out) == (0, "")
+    assert err
+    assert box.addresses() == [(IP, 32, "host")]
+    state = "find /etc/systemd/system /usr/local/lib -printf '%p %m %u %i %C@\\n' | sort"
+    before, calls = box.root(state), box.calls("systemctl")
+    assert box.run(*shlex.split(COMMAND)) == (0, "", "")
+    assert (box.root(state), box.calls("systemctl")) == (before, calls)
+    assert box.calls("sudo") == []
+    # Nothing on the way to what root runs can be changed by others.
+    assert box.root(f"find {INSTALLED} ! -type l \\( ! -user root -o -perm /022 \\)") == ""
+
+
+def test_the_exit_codes_are_those_of_the_page(box: Box, run: Run, tmp_path: Path) -> None:
+    install(box, "ansible", run, tmp_path)
+    line = shlex.split(COMMAND)
+    code, _, err = box.run(*line, user=True)
+    assert code == 4 and err
+    assert box.addresses() == [] and box.units() == []
+    box.root(f"ip link add neighbour type veth peer name peer; ip address add {IP}/32 dev neighbour")
+    code, _, err = box.run(*line)
+    assert (code, err) == (
+        1,
+        f"host-alias: {IP} already belongs to neighbour. Choose another address: make dev-update\n",
+    )
+    box.root(f"printf 'ip=nonsense\\n' >{INSTALLED}/localdev/host-alias.conf")
+    code, _, err = box.run(*line)
+    assert code == 2 and err.startswith(f"host-alias: {INSTALLED}/localdev/host-alias.conf:1: ")
+    assert box.addresses() == [] and box.units() == []
+
+
+def test_renovate_accepts_its_configuration(run: Run, tmp_path: Path) -> None:
+    admin, repo, off = blocks("json")
+    for name, text in (("repo", repo), ("off", off)):
+        (tmp_path / f"{name}.json").write_text(text)
+        done = run(
+            *(TOOLS / "check-jsonschema", "--builtin-schema", "vendor.renovate", tmp_path / f"{name}.json"),
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    # Only who runs Renovate may say this: in a repo it would be ignored.
+    assert json.loads(admin) == {"allowScripts": True} and "allowScripts" not in repo
+    settings = json.loads(repo)
+    (rule,) = settings["packageRules"]
+    address = re.search(r"copier copy --trust (https://\S+)", (PROJECT / "README.md").read_text())
+    assert address and rule["matchPackageNames"] == [address[1]]
+    pinned = re.search(r"^copier(==[0-9.]+)", (PROJECT / "requirements.txt").read_text(), re.M)
+    assert pinned and settings["constraints"] == {"copier": pinned[1]}
+
+
+# --- a hundred repos --------------------------------------------------------------------------------------------------
+
+FLEET = 100
+MAKE_FLEET = """
+import sys, itertools
+from pathlib import Path
+import copier
+
+template, folder = sys.argv[1], Path(sys.argv[2])
+databases = [[], ["postgres"], ["postgres", "redis"], ["mysql"], ["mongodb", "redis"]]
+for number in range(int(sys.argv[3])):
+    copier.run_copy(
+        template, folder / f"repo-{number}", vcs_ref=["v1.0.0", "v1.1.0"][number % 2], defaults=True, quiet=True,
+        skip_tasks=True, data={
+            "project_slug": f"app-{number}", "web_port": 9000 + number, "databases": databases[number % 5],
+            "web_proxy": ["nginx", "caddy", "none"][number % 3], "native_services": f"web:{3000 + number}",
+        },
+    )
+"""
+
+
+def measured(command: list[str], cwd: Path, env: dict[str, str]) -> tuple[int, str, dict[str, float]]:
+    """Run `command`; return exit code, output, and its seconds, seconds of CPU, and the MiB of its biggest process."""
+    with (cwd / "output").open("w+") as output:
+        begin = time.monotonic()
+        process = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        # The usage of a child has that of the children that it waited for in it.
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.monotonic() - begin
+        output.seek(0)
+        figures = {"wall": seconds, "cpu": usage.ru_utime + usage.ru_stime, "peak": usage.ru_maxrss / 1024}
+        return process.returncode, output.read(), figures
+
+
+def edit(repo: Path, number: int) -> dict[str, str]:
+    """Edit files of a repo as its developers do, each repo in another way; return what must be the same afterwards."""
+    mine: dict[str, str] = {"app.py": f"print({number})\n"}
+    if number % 2:
+        mine["localdev/routes"] = f"web {3000 + number} /\napi {4000 + number} /api api.\n"
+    if number % 3 == 0:
+        mine["Makefile"] = f"include localdev/localdev.mk\ntest:\n\techo {number}\n"
+        mine[".copier-answers.yml"] = "_src_path: https://example.com/another.git\n_commit: 1.2.3\n"
+    if number % 4 == 0:
+        mine["compose.yaml"] = f"name: app-{number}\ninclude: [localdev/compose.yaml]\nservices: {{}}\n"
+        mine["localdev/proxy/custom/mine.conf"] = f"# {number}\n"
+    for name, text in mine.items():
+        (repo / name).parent.mkdir(parents=True, exist_ok=True)
+        (repo / name).write_text(text)
+    return mine
+
+
+@pytest.mark.timeout(1800)
+def test_a_hundred_repos_are_updated_in_one_run_and_none_is_lost(
+    template: Path, run: Run, clean_env: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = Path(shutil.copytree(template, tmp_path / "template"))
+    mk = "template/localdev/localdev.mk"
+    first = (own / mk).read_text().splitlines()[0]
+    release(own, run, "v1.1.0", {mk: (first, "# Names, second edition.")})
+    release(own, run, "v1.2.0", {mk: ("# Names, second edition.", "# Names, third edition.")})
+    home = tmp_path / "home"
+    fleet = home / "src"
+    fleet.mkdir(parents=True)
+    run(sys.executable, "-c", MAKE_FLEET, own, fleet, str(FLEET), cwd=tmp_path, check=True)
+    answers: dict[int, dict[str, Any]] = {}
+    mine: dict[int, dict[str, str]] = {}
+    conflict, dirty = 40, 41
+    for number in range(FLEET):
+        repo = fleet / f"repo-{number}"
+        answers[number] = yaml.safe_load((repo / ANSWERS).read_text())
+        mine[number] = edit(repo, number)
+        if number == conflict:
+            text = (repo / "localdev/localdev.mk").read_text()
+            (repo / "localdev/localdev.mk").write_text("# My own names.\n" + text.split("\n", 1)[1])
+        commit(repo, run)
+    (fleet / f"repo-{dirty}" / "app.py").write_text("print('not committed yet')\n")
+    mine[dirty]["app.py"] = "print('not committed yet')\n"
+    (fleet / "another project").mkdir()
+    assert {item["_commit"] for item in answers.values()} == {"v1.0.0", "v1.1.0"}
+
+    # The page's loop for one repo, then for all: the difference is what a hundred cost.
+    env = clean_env | {"HOME": str(home), "PATH": f"{TOOLS}:{os.environ['PATH']}"}
+    (tmp_path / "one/src").mkdir(parents=True)
+    (fleet / "repo-0").rename(tmp_path / "one/src/repo-0")
+    code, output, one = measured(["sh", "-c", LOOP], tmp_path, env | {"HOME": str(tmp_path / "one")})
+    assert (code, output) == (0, "1 of 1 updated\n")
+    code, output, all_of_them = measured(["sh", "-c", LOOP], tmp_path, env)
+    (tmp_path / "one/src/repo-0").rename(fleet / "repo-0")
+    assert code == 1
+    assert sorted(output.splitlines()) == sorted(
+        [
+            f"{fleet}/repo-{conflict}/: Conflicts to resolve in: localdev/localdev.mk",
+            f"{fleet}/repo-{dirty}/: Destination repository is dirty; cannot continue. "
+            "Please commit or stash your local changes and retry.",
+            f"{FLEET - 3} of {FLEET - 1} updated",
+        ]
+    )
+
+    for number in range(FLEET):
+        repo = fleet / f"repo-{number}"
+        changed = run("git", "status", "--porcelain", cwd=repo, check=True).stdout.splitlines()
+        now = yaml.safe_load((repo / ANSWERS).read_text())
+        for name, text in mine[number].items():
+            assert (repo / name).read_text() == text, f"{repo.name}/{name}"
+        if number == dirty:
+            assert changed == [" M app.py"] and now == answers[number]
+            continue
+        assert now == answers[number] | {"_commit": "v1.2.0"}
+        state = "UU" if number == conflict else " M"
+        assert changed == [f" M {ANSWERS}", f"{state} localdev/localdev.mk"], repo.name
+        text = (repo / "localdev/localdev.mk").read_text()
+        assert "# Names, third edition.\n" in text
+        assert ("# My own names.\n" in text) == (number == conflict)
+
+    with capsys.disabled():
+        print(
+            f"\n{FLEET - 1} repos updated in {all_of_them['wall']:.0f} s, {all_of_them['cpu']:.0f} s of CPU,"
+            f" peak {all_of_them['peak']:.0f} MiB; one repo: {one['wall']:.1f} s, {one['cpu']:.1f} s of CPU,"
+            f" peak {one['peak']:.0f} MiB"
+        )
+    # Flat: nothing is kept from one repo to the next. CPU and not wall time: others may use this machine.
+    assert all_of_them["peak"] < 1.25 * one["peak"]
+    assert all_of_them["peak"] < 400
+    assert all_of_them["cpu"] < 4 * FLEET
