@@ -20,6 +20,7 @@ import yaml
 
 SOURCE = Path(__file__).resolve().parents[1]
 COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+WORKFLOW = ".github/workflows/localdev-update.yml"
 MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
 ROUTES = "localdev/routes"
 SNIPPETS = "localdev/proxy/custom/"
@@ -179,6 +180,9 @@ def missing_includes(root: Path) -> list[str]:
     compose = first_file(root, COMPOSE_FILES)
     if compose and "localdev/compose.yaml" not in decoded(compose):
         lines.append(f"Add to {compose.name}:  include: [localdev/compose.yaml]")
+    script, workflow = "localdev/sh/update-pr.sh", root / WORKFLOW
+    if (root / script).is_file() and workflow.is_file() and script not in decoded(workflow):
+        lines.append(f"Add to {WORKFLOW}:  - run: sh {script}")
     return lines
 
 

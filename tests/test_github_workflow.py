@@ -224,7 +224,7 @@ def test_a_file_of_the_repos_own_with_this_name_stays(template: Path, copier: Ru
     mine.parent.mkdir(parents=True)
     mine.write_text("name: mine\n")
     (mine.parent / "ci.yml").write_text("name: ci\n")
-    copier(
+    done = copier(
         *("copy", "--trust", "--defaults", "--overwrite", "-dgithub_workflow=true", template, tmp_path / "app"),
         cwd=tmp_path,
         check=True,
@@ -233,6 +233,7 @@ def test_a_file_of_the_repos_own_with_this_name_stays(template: Path, copier: Ru
         "localdev-update.yml": "name: mine\n",
         "ci.yml": "name: ci\n",
     }
+    assert f"\nAdd to {WORKFLOW}:  - run: sh {SCRIPT}\n" in done.stderr
 
 
 def test_nothing_happens_without_a_new_version(hub: Hub) -> None:
