@@ -1,7 +1,7 @@
 # Everything needs only git, make and Python 3.11 or later; the rest is installed into .venv, pinned and hash-checked.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
-.PHONY: help new test lint format lock clean
+.PHONY: help new test lint format examples release lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,12 @@ lint: .venv/requirements-test ## check the style of everything
 
 format: .venv/requirements-test ## format everything
 	@.venv/bin/ruff check --fix && .venv/bin/ruff format && .venv/bin/shfmt -w $$(sh tests/scripts)
+
+examples: .venv/requirements-test ## render examples/ anew, after a change of the template
+	@.venv/bin/python .ci/examples
+
+release: .venv/requirements-test ## VERSION=v1.2.3: check that all is ready, test, tag; CONTRIBUTING.md says how
+	@.venv/bin/python .ci/release "$$VERSION"
 
 lock: .venv/requirements-test ## pin the newest dependencies, with hashes
 	@for group in '' -test; do .venv/bin/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \

@@ -97,7 +97,7 @@ def test_no_line_ends_in_a_blank_or_cr_and_every_file_ends_in_one_newline(render
     for answers in (
         {},
         {"databases": "[postgres, mysql, redis, mongodb]"},
-        {"web_proxy": "caddy"},
+        {"web_proxy": "caddy", "native_services": "web:3000 api:4000", "github_workflow": "true"},
         {"web_proxy": "none"},
     ):
         for name in sorted(files(rendered(**answers))):
