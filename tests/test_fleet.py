@@ -23,7 +23,7 @@ from test_hook import ANSWERS, commit, release
 PAGE = (PROJECT / "docs/many-repos.md").read_text()
 IP = "10.254.254.254"
 TOOLS = Path(sys.executable).parent
-INSTALLED = "/usr/local/lib/my-app"
+INSTALLED = "/opt/my-app"
 COMMAND = f"/bin/sh {INSTALLED}/localdev/host-alias up"
 
 
@@ -46,16 +46,15 @@ def test_every_way_to_set_up_a_machine_runs_the_same_command() -> None:
     assert blocks("yaml")[1].startswith("#cloud-config\n")
     assert cloud["runcmd"][-1] == COMMAND
     assert shlex.split(cloud["runcmd"][0])[-1] == INSTALLED
-    assert f"`{COMMAND.removesuffix('up')}down --yes`" in PAGE
 
 
 @pytest.fixture
 def box(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> Iterator[Box]:
-    """A machine with systemd and without sudo, on which nothing is installed in /usr/local/lib."""
+    """A machine with systemd and without sudo, on which nothing is installed in /opt."""
     need_box()
     made = Box(repo(), tmp_path, clean_env)
     made.fake_systemd()
-    made.root("mount -t tmpfs none /usr/local/lib")
+    made.root("mount -t tmpfs none /opt")
     yield made
     made.close()
 
@@ -85,13 +84,17 @@ def test_the_command_sets_up_a_machine_and_does_nothing_the_second_time(
     assert (code, out) == (0, "")
     assert err
     assert box.addresses() == [(IP, 32, "host")]
-    state = "find /etc/systemd/system /usr/local/lib -printf '%p %m %u %i %C@\\n' | sort"
+    state = "find /etc/systemd/system /opt -printf '%p %m %u %i %C@\\n' | sort"
     before, calls = box.root(state), box.calls("systemctl")
     assert box.run(*shlex.split(COMMAND)) == (0, "", "")
     assert (box.root(state), box.calls("systemctl")) == (before, calls)
     assert box.calls("sudo") == []
     # Nothing on the way to what root runs can be changed by others.
     assert box.root(f"find {INSTALLED} ! -type l \\( ! -user root -o -perm /022 \\)") == ""
+    down = COMMAND.removesuffix("up") + "down --yes"
+    assert f"`{down}`" in PAGE
+    assert box.run(*shlex.split(down))[0] == 0
+    assert box.addresses() == [] and box.units() == []
 
 
 def test_the_exit_codes_are_those_of_the_page(box: Box, run: Run, tmp_path: Path) -> None:

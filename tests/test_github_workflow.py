@@ -16,7 +16,7 @@ import yaml
 
 from conftest import PROJECT, Render, Run
 from needs import need_command
-from test_hook import ANSWERS, release
+from test_hook import ANSWERS, commit, release
 
 WORKFLOW = ".github/workflows/localdev-update.yml"
 BRANCH = "localdev-update"
@@ -234,6 +234,15 @@ def test_a_file_of_the_repos_own_with_this_name_stays(template: Path, copier: Ru
         "ci.yml": "name: ci\n",
     }
     assert f"\nAdd to {WORKFLOW}:  - run: sh {SCRIPT}\n" in done.stderr
+
+
+def test_the_answer_can_be_changed_later(template: Path, copier: Run, repo: Render, run: Run) -> None:
+    here = repo()
+    commit(here, run)
+    for answer in ("true", "false"):
+        copier("update", "--trust", "--defaults", "-a", ANSWERS, f"-dgithub_workflow={answer}", cwd=here, check=True)
+        commit(here, run, answer)
+        assert {(here / name).exists() for name in (WORKFLOW, SCRIPT)} == {answer == "true"}
 
 
 def test_nothing_happens_without_a_new_version(hub: Hub) -> None:
