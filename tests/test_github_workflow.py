@@ -23,7 +23,7 @@ BRANCH = "localdev-update"
 SCRIPT = "localdev/sh/update-pr.sh"
 TOOLS = Path(sys.executable).parent
 TOKEN = "a-token"
-QUERY = '.[] | select(.isCrossRepository | not) | [.state, .number, .title] | join(" ")'
+QUERY = r'.[] | select(.isCrossRepository | not) | "\(.state) \(.number) \(.title)"'
 
 # Keeps pull requests in a file; refuses to make one as GitHub does where the setting is off. What it does not know fails.
 GH = f"""#!{sys.executable}

@@ -109,7 +109,7 @@ body() {
 # version without a merge
 ask() {
 	requests=$(gh pr list --head "$branch" --base "$base" --state all --limit 100 --json number,state,title,isCrossRepository \
-		--jq '.[] | select(.isCrossRepository | not) | [.state, .number, .title] | join(" ")') || die 'gh pr list failed, see above'
+		--jq '.[] | select(.isCrossRepository | not) | "\(.state) \(.number) \(.title)"') || die 'gh pr list failed, see above'
 	open=$(printf '%s\n' "$requests" | sed -n 's/^OPEN \([0-9]*\) .*/\1/p' | head -n 1)
 	[ -z "$open" ] || return 0
 	if printf '%s\n' "$requests" | sed -n 's/^CLOSED [0-9]* //p' | grep -Fqx "$title"; then
