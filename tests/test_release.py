@@ -190,7 +190,7 @@ def test_what_is_not_ready_is_refused_in_one_line_and_nothing_changes(
     assert "Traceback" not in done.stderr
     assert clone.state() == before
     # Nothing slow runs before what is quick to see.
-    assert bool(clone.calls()) == ("make " in words and "see above" in words)
+    assert bool(clone.calls()) == words.startswith("make ")
 
 
 def test_an_empty_section_for_what_comes_next_is_fine(clone: Clone) -> None:
