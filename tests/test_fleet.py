@@ -177,6 +177,11 @@ def measured(command: list[str], cwd: Path, env: dict[str, str]) -> tuple[int, s
         return process.returncode, output.read(), figures
 
 
+def first_line(path: Path) -> tuple[str, str]:
+    """Return the first line of a file, and what replaces it in another version."""
+    return path.read_text().splitlines()[0], "# Another first line."
+
+
 def edit(repo: Path, number: int) -> dict[str, str]:
     """Edit files of a repo as its developers do, each repo in another way; return what must be the same afterwards."""
     mine: dict[str, str] = {"app.py": f"print({number})\n"}
@@ -188,6 +193,8 @@ def edit(repo: Path, number: int) -> dict[str, str]:
     if number % 4 == 0:
         mine["compose.yaml"] = f"name: app-{number}\ninclude: [localdev/compose.yaml]\nservices: {{}}\n"
         mine["localdev/proxy/custom/mine.conf"] = f"# {number}\n"
+    if number % 7 == 0:  # of a file that is the template's
+        mine["localdev/.gitignore"] = (repo / "localdev/.gitignore").read_text() + "/mine\n"
     for name, text in mine.items():
         (repo / name).parent.mkdir(parents=True, exist_ok=True)
         (repo / name).write_text(text)
@@ -200,9 +207,11 @@ def test_a_hundred_repos_are_updated_in_one_run_and_none_is_lost(
 ) -> None:
     own = Path(shutil.copytree(template, tmp_path / "template"))
     mk = "template/localdev/localdev.mk"
-    first = (own / mk).read_text().splitlines()[0]
-    release(own, run, "v1.1.0", {mk: (first, "# Names, second edition.")})
-    release(own, run, "v1.2.0", {mk: ("# Names, second edition.", "# Names, third edition.")})
+    release(own, run, "v1.1.0", {mk: (first_line(own / mk)[0], "# Names, second edition.")})
+    # What is the users' changes in the template, too: in their repos it does not.
+    new = {name: first_line(own / name) for name in ("template/Makefile", "template/localdev/routes.jinja")}
+    new[mk] = ("# Names, second edition.", "# Names, third edition.")
+    release(own, run, "v1.2.0", new)
     home = tmp_path / "home"
     fleet = home / "src"
     fleet.mkdir(parents=True)
