@@ -78,8 +78,8 @@ update() {
 	git checkout --quiet --detach
 	copier update --trust --defaults --quiet --answers-file "$answers" || die 'copier update failed, see above. Try: make dev-update'
 	# Copier ends with 0 here, too. What is not pushed cannot be merged unseen.
-	unmerged=$({ git diff --name-only --diff-filter=U && git ls-files --others '*.rej'; } | sort -u | listed)
-	[ -z "$unmerged" ] || die "conflicts in $unmerged. Nothing was pushed. On your machine run: make dev-update"
+	unmerged=$(git diff --name-only --diff-filter=U && git ls-files --others '*.rej')
+	[ -z "$unmerged" ] || die "conflicts in $(printf '%s\n' "$unmerged" | sort -u | listed). Nothing was pushed. On your machine run: make dev-update"
 	now=$(value _commit)
 	title="Update localdev to $now"
 	git add --all
