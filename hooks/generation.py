@@ -204,7 +204,7 @@ def still_said(root: Path, value: str) -> list[str]:
     found = set()
     for line in git(root, "grep", "-IzF", "-e", value, "--", ".").splitlines():
         name, _, text = line.partition("\0")
-        own = not name.startswith(("localdev/", ".copier-answers.")) or name.startswith((ROUTES, SNIPPETS))
+        own = not name.startswith(("localdev/", ".copier-answers.")) or name == ROUTES or name.startswith(SNIPPETS)
         comment = name == ROUTES and text.lstrip().startswith("#")
         if own and not comment and whole.search(text):
             found.add(name)
