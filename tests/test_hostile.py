@@ -836,6 +836,9 @@ def test_a_line_of_routes_is_refused_in_one_line_or_arrives_as_it_is(run: Run, t
         routes.write(routes="\n".join(batch))
         code, out, err = routes("table")
         assert (code, out) == (1, "")
+        for awk in AWKS:
+            need_command(awk.split()[0])
+            assert routes("table", awk=awk) == (code, out, err), awk
         refused = set()
         for message in err.split("\n")[:-1]:
             found = re.fullmatch(r"routes:([0-9]+): [ -~]{10,400}", message)
@@ -850,7 +853,6 @@ def test_a_line_of_routes_is_refused_in_one_line_or_arrives_as_it_is(run: Run, t
         ]
         routes.write(routes="\n".join(kept))
         for awk in AWKS:
-            need_command(awk.split()[0])
             code, out, err = routes("table", awk=awk)
             assert (code, err) == (0, ""), awk
             assert [line.split("\t") for line in out.splitlines()] == wanted, awk
