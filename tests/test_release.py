@@ -31,6 +31,8 @@ class Clone:
     def __init__(self, folder: Path, run: Run, env: dict[str, str]) -> None:
         self.folder, self.run, self.env = folder, run, env
         self.tools = folder / ".venv"
+
+    def prepare(self) -> None:
         (self.tools / "bin").mkdir(parents=True)
         for name in ("pip", "ruff", "shellcheck", "shfmt", "pytest"):
             (self.tools / "bin" / name).write_text(TOOL)
@@ -42,6 +44,8 @@ class Clone:
         self.changelog(
             f"## {VERSION[1:]} - {datetime.date.today()}\n\n### Added\n\n- All.\n\n### Upgrade notes\n\nNone.\n"
         )
+        # Stale examples are the business of one test.
+        self.run(sys.executable, ".ci/examples", cwd=self.folder, check=True)
         self.git("tag", "-d", "v1.0.0")
         self.commit()
 
@@ -74,9 +78,16 @@ class Clone:
         return path.read_text().splitlines() if path.exists() else []
 
 
+@pytest.fixture(scope="session")
+def ready(template: Path, run: Run, clean_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = Path(shutil.copytree(template, tmp_path_factory.mktemp("ready") / "clone"))
+    Clone(folder, run, clean_env).prepare()
+    return folder
+
+
 @pytest.fixture
-def clone(template: Path, run: Run, clean_env: dict[str, str], tmp_path: Path) -> Clone:
-    return Clone(Path(shutil.copytree(template, tmp_path / "clone")), run, clean_env)
+def clone(ready: Path, run: Run, clean_env: dict[str, str], tmp_path: Path) -> Clone:
+    return Clone(Path(shutil.copytree(ready, tmp_path / "clone", symlinks=True)), run, clean_env)
 
 
 def test_a_release_is_a_tag_on_the_tested_commit_and_a_line_in_the_list(clone: Clone) -> None:
