@@ -28,8 +28,9 @@ from needs import need, need_mac
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are missing; get them with: Linux")
 IPS = ("10.254.254.254", "10.254.254.253", "203.0.113.7")
-# The last one is the same for all addresses: the first repo to come has it.
-LABELS = ("local.host-alias.{}", "com.example.alias-{}", "com.example.shared")
+OWN = "local.host-alias.{}"
+# The second label of an address; two have the same one, and the first repo to come keeps it.
+SECOND = dict(zip(IPS, ("com.example.shared", "com.example.shared", "com.example.alone"), strict=True))
 # Scripts of before releases had numbers: they know neither --yes nor what newer ones say.
 OLD = ("3b2bfa3", "902235e")
 VERSIONS = (*OLD, "older", "current", "newer")
@@ -54,7 +55,7 @@ class Repo:
         return self.version in OLD
 
 
-REPOS = [Repo(version, label.format(ip), ip) for version in VERSIONS for label in LABELS for ip in IPS]
+REPOS = [Repo(version, label, ip) for version in VERSIONS for ip in IPS for label in (OWN.format(ip), SECOND[ip])]
 
 
 @dataclass(frozen=True)
@@ -231,6 +232,7 @@ def look(machine: Machine, repos: list[Repo]) -> None:
 
 VERBS = ("up", "up", "up", "up", "down --yes", "down --yes", "down", "reboot", "drop", "plan", "check", "status")
 FLEETS = st.lists(st.sampled_from(REPOS), min_size=10, max_size=10)
+FIRST = st.integers(0, 10)
 STEPS = st.lists(st.tuples(st.sampled_from(VERBS), st.integers(0, 9)), min_size=12, max_size=14)
 SEQUENCES = settings(
     max_examples=25,
@@ -243,8 +245,10 @@ SEQUENCES = settings(
 )
 
 
-def live(machine: Machine, fleet: list[Repo], steps: list[tuple[str, int]]) -> None:
-    """Let the repos of `fleet` do all steps, then `up` twice: the second time nobody has anything to do."""
+def live(machine: Machine, fleet: list[Repo], first: int, steps: list[tuple[str, int]]) -> None:
+    """Let the first repos of `fleet` do `up`, any of them all steps, then each `up` twice: at last there is nothing to do."""
+    for repo in fleet[:first]:
+        act(machine, fleet, "up", repo)
     for number, (verb, index) in enumerate(steps):
         was = machine.state()
         act(machine, fleet, verb, fleet[index])
@@ -309,6 +313,7 @@ def releases(rendered: Render, template: Path, run: Run, copier: Run, tmp_path_f
         "newer": generated(changed("newer", {"plist": 99, "service": 99}, more)),
     }
     repos |= {commit: generated(exported(commit)) for commit in OLD}
+    generated_label = OWN.format(IPS[0])
     for repo in REPOS:
         target = folder / repo.folder / "localdev"
         target.mkdir(parents=True)
@@ -320,10 +325,7 @@ def releases(rendered: Render, template: Path, run: Run, copier: Run, tmp_path_f
             text = path.read_text()
             assert IPS[0] in text
             # The name of a chain of iptables follows from the label.
-            for old, new in (
-                (sha1(LABELS[0].format(IPS[0])), sha1(repo.label)),
-                (LABELS[0].format(IPS[0]), repo.label),
-            ):
+            for old, new in ((sha1(generated_label), sha1(repo.label)), (generated_label, repo.label)):
                 text = text.replace(old, new)
             path.write_text(text.replace(IPS[0], repo.ip))
     return folder
@@ -423,11 +425,11 @@ def test_no_repo_undoes_anothers_work_on_linux(
     need_box()
 
     @SEQUENCES
-    @given(FLEETS, STEPS)
-    def sequence(fleet: list[Repo], steps: list[tuple[str, int]]) -> None:
+    @given(FLEETS, FIRST, STEPS)
+    def sequence(fleet: list[Repo], first: int, steps: list[tuple[str, int]]) -> None:
         machine = LinuxMachine(releases, tmp_path_factory.mktemp("box"), clean_env)
         try:
-            live(machine, fleet, steps)
+            live(machine, fleet, first, steps)
         finally:
             machine.box.close()
 
@@ -509,29 +511,29 @@ def shared_mac(releases: Path, tmp_path_factory: pytest.TempPathFactory) -> MacM
 @pytest.mark.timeout(900)
 def test_no_repo_undoes_anothers_work_on_macos(shared_mac: MacMachine) -> None:
     @SEQUENCES
-    @given(FLEETS, STEPS)
-    def sequence(fleet: list[Repo], steps: list[tuple[str, int]]) -> None:
-        live(shared_mac.fresh(), fleet, steps)
+    @given(FLEETS, FIRST, STEPS)
+    def sequence(fleet: list[Repo], first: int, steps: list[tuple[str, int]]) -> None:
+        live(shared_mac.fresh(), fleet, first, steps)
 
     sequence()
 
 
 # --- a few lives in full ----------------------------------------------------------------------------------------------
 
-Make = Callable[[Path], Machine]
+Make = Callable[..., Machine]
 
 
 @pytest.fixture(params=[pytest.param("linux", marks=linux_only), "macos"])
 def make_machine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, clean_env: dict[str, str]
+    request: pytest.FixtureRequest, releases: Path, tmp_path_factory: pytest.TempPathFactory, clean_env: dict[str, str]
 ) -> Iterator[Make]:
-    """Makes machines, of each system, with the repos of a folder."""
+    """Makes machines, of each system, with the repos of a folder: by default all."""
     boxes = contextlib.ExitStack()
 
-    def make(folder: Path) -> Machine:
+    def make(folder: Path = releases) -> Machine:
         if request.param == "macos":
-            need_mac()
-            return MacMachine(folder, tmp_path_factory.mktemp("mac") / "mac")
+            shared = request.getfixturevalue("shared_mac")
+            return shared.fresh() if folder == releases else MacMachine(folder, tmp_path_factory.mktemp("mac") / "mac")
         need_box()
         machine = LinuxMachine(folder, tmp_path_factory.mktemp("box"), clean_env)
         boxes.callback(machine.box.close)
@@ -542,14 +544,14 @@ def make_machine(
 
 
 @pytest.fixture
-def machine(make_machine: Make, releases: Path) -> Machine:
+def machine(make_machine: Make) -> Machine:
     """A machine with all repos."""
-    return make_machine(releases)
+    return make_machine()
 
 
-def named(version: str, label: int, ip: int = 0) -> Repo:
-    """Return the repo of `version` with one of LABELS and one of IPS."""
-    return Repo(version, LABELS[label].format(IPS[ip]), IPS[ip])
+def named(version: str, label: str = OWN, ip: str = IPS[0]) -> Repo:
+    """Return the repo of `version` with this address, and its own label or another one."""
+    return Repo(version, label.format(ip), ip)
 
 
 def set_up(machine: Machine, *repos: Repo) -> State:
@@ -569,7 +571,7 @@ def removal(machine: Machine, text: str, label: str) -> str:
 
 @pytest.mark.parametrize("answer", ["n", "", "nay", "\x04"])
 def test_down_asks_and_a_no_changes_nothing(machine: Machine, answer: str) -> None:
-    ours, theirs = named("current", 0), named("newer", 0)
+    ours, theirs = named("current"), named("newer")
     before, asked = set_up(machine, ours, theirs), machine.asked()
     child = machine.on_terminal(ours, "down")
     child.expect(r"Go on\? \[y/N\] ")
@@ -584,7 +586,7 @@ def test_down_asks_and_a_no_changes_nothing(machine: Machine, answer: str) -> No
 
 @pytest.mark.parametrize("answer", ["y", "Yes"])
 def test_after_a_yes_the_others_are_cut_off(machine: Machine, answer: str) -> None:
-    ours, theirs, elsewhere = named("current", 0), named("newer", 0), named("older", 1, 1)
+    ours, theirs, elsewhere = named("current"), named("newer"), named("older", SECOND[IPS[1]], IPS[1])
     set_up(machine, ours, theirs, elsewhere)
     asked = machine.asked()
     child = machine.on_terminal(ours, "down")
@@ -598,7 +600,7 @@ def test_after_a_yes_the_others_are_cut_off(machine: Machine, answer: str) -> No
 
 
 def test_on_a_mac_a_yes_is_followed_by_one_prompt_for_the_password(shared_mac: MacMachine) -> None:
-    machine, ours = shared_mac.fresh(), named("current", 0)
+    machine, ours = shared_mac.fresh(), named("current")
     set_up(machine, ours)
     machine.mac.sudo = "needs-password"
     child = machine.on_terminal(ours, "down")
@@ -613,7 +615,7 @@ def test_on_a_mac_a_yes_is_followed_by_one_prompt_for_the_password(shared_mac: M
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_down_refuses_for_another_daemon_and_its_commands_remove_that_one(machine: Machine, terminal: bool) -> None:
-    ours, theirs = named("current", 0), named("current", 1)
+    ours, theirs = named("current"), named("current", SECOND[IPS[0]])
     both, asked = set_up(machine, ours, theirs), machine.asked()
     code, text = finish(machine.on_terminal(ours, "down")) if terminal else machine.say(ours, "down", "--yes")[::2]
     assert (code, machine.state(), machine.asked()) == (1, both, asked)
@@ -634,7 +636,7 @@ CHANGES = {
     "label": {"alias_label": NEW_LABEL},
     "both": {"alias_ip": NEW_IP, "alias_label": NEW_LABEL},
 }
-BEFORE = named("before", 0)
+BEFORE = named("before")
 
 
 @pytest.fixture(scope="session")
@@ -656,8 +658,8 @@ def updated(
         conf = dict(line.split("=", 1) for line in (after / "localdev/host-alias.conf").read_text().splitlines()[1:])
         there = Repo("after", conf["label"], conf["ip"])
         after.rename(folder / there.folder)
-        for repo in (named("current", 1), named("current", 2)):
-            shutil.copytree(releases / repo.folder, folder / repo.folder)
+        neighbour = named("current", SECOND[BEFORE.ip])
+        shutil.copytree(releases / neighbour.folder, folder / neighbour.folder)
         made[change] = folder, there
     return made
 
@@ -693,7 +695,7 @@ def test_the_removal_of_the_old_daemon_keeps_an_address_that_another_one_adds(
     make_machine: Make, updated: dict[str, tuple[Path, Repo]]
 ) -> None:
     folder, after = updated["address"]
-    machine, neighbour = make_machine(folder), named("current", 1)
+    machine, neighbour = make_machine(folder), named("current", SECOND[IPS[0]])
     before = set_up(machine, BEFORE, neighbour)
     code, _, err = machine.say(after, "up")
     assert code == 0
