@@ -6,7 +6,6 @@ is compared with it. Linux is a box, macOS a pretend Mac, and in both a user wit
 
 import contextlib
 import hashlib
-import json
 import re
 import shutil
 import sys
@@ -21,18 +20,20 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from box import UNITS, Box, Result, finish, need_box, on_terminal
-from conftest import PROJECT, Render, Run
+from conftest import Render, Run
 from fakemac import FakeMac
 from fakemac.commands.base import DEFAULTS
-from needs import need, need_mac
+from fakemac.commands.base import State as MacState
+from needs import need_mac
+from versions import commit, release, with_every_release
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are missing; get them with: Linux")
 IPS = ("10.254.254.254", "10.254.254.253", "203.0.113.7")
 OWN = "local.host-alias.{}"
 # The second label of an address; two have the same one, and the first repo to come keeps it.
 SECOND = dict(zip(IPS, ("com.example.shared", "com.example.shared", "com.example.alone"), strict=True))
-# Scripts of before releases had numbers: they know neither --yes nor what newer ones say.
-OLD = ("3b2bfa3", "902235e")
+# Their scripts know no --yes, and name only what adds the same address.
+OLD = ("v0.3.0", "v0.4.0")
 VERSIONS = (*OLD, "older", "current", "newer")
 
 
@@ -273,34 +274,23 @@ def releases(rendered: Render, template: Path, run: Run, copier: Run, tmp_path_f
     folder = tmp_path_factory.mktemp("releases")
     folder.chmod(0o755)
 
-    def generated(source: Path) -> Path:
-        made = folder.parent / f"from-{source.name}"
-        copier("copy", "--skip-tasks", "--defaults", "--quiet", source, made, cwd=folder, check=True)
+    everything = with_every_release(tmp_path_factory.mktemp("versions") / "template", template, run)
+
+    def generated(version: str) -> Path:
+        made = folder.parent / f"from-{version}"
+        words = ("--skip-tasks", "--defaults", "--quiet", f"--vcs-ref={version}")
+        copier("copy", *words, everything, made, cwd=folder, check=True)
         return made
 
-    def committed(clone: Path) -> Path:
-        for words in ("init -q", "add -A", "commit -qm all", "tag v1.0.0"):
-            run("git", *words.split(), cwd=clone, check=True)
-        return clone
-
-    def exported(commit: str) -> Path:
-        there = run("git", "cat-file", "-e", f"{commit}^{{commit}}", cwd=PROJECT).returncode == 0
-        need(there, f"the commit {commit}", "git fetch --unshallow")
-        clone = tmp_path_factory.mktemp("old") / commit
-        clone.mkdir()
-        run("git", "archive", f"--output={clone}.tar", commit, cwd=PROJECT, check=True)
-        run("tar", "-xf", f"{clone}.tar", cwd=clone, check=True)
-        return committed(clone)
-
-    def changed(name: str, formats: dict[str, int], more: dict[str, tuple[str, str]]) -> Path:
-        clone = Path(shutil.copytree(template, tmp_path_factory.mktemp("changed") / name, ignore=lambda *_: [".git"]))
+    def changed(version: str, formats: dict[str, int], more: dict[str, tuple[str, str]]) -> Path:
         for kind, number in formats.items():
-            path = clone / f"template/localdev/host-alias.{kind}.jinja"
+            path = everything / f"template/localdev/host-alias.{kind}.jinja"
             text = re.sub(r"host-alias format \d+:", f"host-alias format {number}:", path.read_text())
             old, new = more.get(kind, ("", ""))
             assert old in text
             path.write_text(text.replace(old, new, 1))
-        return committed(clone)
+        release(everything, run, version, {})
+        return generated(version)
 
     more = {
         "plist": ("<true/>", "<true/>\n\t<key>Umask</key>\n\t<integer>18</integer>"),
@@ -309,10 +299,10 @@ def releases(rendered: Render, template: Path, run: Run, copier: Run, tmp_path_f
     repos = {
         "current": rendered(),
         # Older units are those of the old scripts: whoever has the current ones has a unit with a runtime directory.
-        "older": generated(changed("older", {"plist": 0}, {})),
-        "newer": generated(changed("newer", {"plist": 99, "service": 99}, more)),
+        "older": changed("older", {"plist": 0}, {}),
+        "newer": changed("newer", {"plist": 99, "service": 99}, more),
     }
-    repos |= {commit: generated(exported(commit)) for commit in OLD}
+    repos |= {version: generated(version) for version in OLD}
     generated_label = OWN.format(IPS[0])
     for repo in REPOS:
         target = folder / repo.folder / "localdev"
@@ -459,7 +449,8 @@ class MacMachine:
 
     def fresh(self) -> "MacMachine":
         """Make it a machine that has never seen an alias."""
-        (self.mac.state / "state.json").write_text(json.dumps(DEFAULTS | {"sudo": "ok"}))
+        with MacState(self.mac.state) as state:
+            state |= DEFAULTS | {"sudo": "ok"}
         self.mac.forget_calls()
         for path in self.mac.path(DAEMONS).iterdir():
             path.unlink()
@@ -649,8 +640,7 @@ def updated(
         folder = tmp_path_factory.mktemp("updated")
         folder.chmod(0o755)
         repo = Path(shutil.copytree(rendered(), folder / BEFORE.folder))
-        for words in ("init -q", "add -A", "commit -qm all"):
-            run("git", *words.split(), cwd=repo, check=True)
+        commit(repo, run)
         options = " ".join(f"-d {name}={value}" for name, value in answers.items())
         copier = f"COPIER={sys.executable} -m copier"
         after = Path(shutil.copytree(repo, folder / "after"))

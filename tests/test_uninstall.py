@@ -4,7 +4,6 @@ The machine is a box on Linux, with and without systemd, and a pretend Mac; `mak
 """
 
 import hashlib
-import json
 import os
 import re
 import shlex
@@ -21,6 +20,7 @@ import pytest
 from box import Box, an_etc, finish, need_box
 from conftest import Render, Run, as_data
 from fakemac import FakeMac
+from fakemac.commands.base import State
 from needs import need_mac
 from stack import running_stack
 
@@ -103,7 +103,7 @@ class LinuxMachine:
             *("ip neighbour", "nft list ruleset"),
         ):
             found[command] = self.box.root(command)
-        return {name: of for name, of in found.items() if not name.endswith(".calls")}
+        return {name: of for name, of in found.items() if not name.endswith((".calls", "/run/systemd/lock"))}
 
     def repo(self) -> Path:
         return self.box.source
@@ -130,10 +130,11 @@ class MacMachine:
     def everything(self) -> dict[str, Any]:
         root = self.mac.root
         found: dict[str, Any] = facts(root, root / ".fakemac", self.mac.path(self.home))
-        state = json.loads((self.mac.state / "state.json").read_text())
-        for name in ("ticket", "prompts"):  # sudo's own
-            del state[name]
-        return found | {f"state: {name}": value for name, value in state.items()}
+        with State(self.mac.state) as state:
+            # What sudo remembers is sudo's own.
+            return found | {
+                f"state: {name}": value for name, value in state.items() if name not in ("ticket", "prompts")
+            }
 
     def repo(self) -> Path:
         return self.mac.path(self.home)
