@@ -282,13 +282,12 @@ def test_a_report_that_cannot_be_written_is_one_line(shell: str, rendered: Rende
     assert done.returncode == (2 if "full" in shell else 0)
 
 
-def test_letters_that_the_terminal_does_not_have_are_no_end(repo: Render, run: Run) -> None:
-    here = repo()
-    (here / "localdev/routes").write_text("web 3000 \u00fcnknown\n", encoding="utf-8")
-    assert "\u00fcnknown" in doctor(run, here, PYTHONIOENCODING="utf-8").stdout
-    assert "?nknown" in doctor(run, here, PYTHONIOENCODING="ascii").stdout
+def test_letters_that_the_terminal_does_not_have_are_no_end(rendered: Render, run: Run) -> None:
+    here, engine = rendered(), {"COMPOSE": "\u00fcnknown compose"}
+    assert "\u00fcnknown" in doctor(run, here, **engine, PYTHONIOENCODING="utf-8").stdout
+    assert "?nknown" in doctor(run, here, **engine, PYTHONIOENCODING="ascii").stdout
     # As make runs it.
-    assert "nknown" in doctor(run, here, LC_ALL="C").stdout
+    assert "nknown" in doctor(run, here, **engine, LC_ALL="C").stdout
 
 
 @pytest.mark.parametrize(
