@@ -124,7 +124,10 @@ ERRORS = [
     *((f"web 3000 {host}", "host name") for host in ("a..b", "-a.b", "a-.b", "a_b.c", "a.b:80", "é.b", "$host.b")),
     *((f"web 3000 {host}", "host name") for host in ("a.*.b", "*a.b", "a*.b", "**.b", "*.*.b", "a.*")),
     *((f"web 3000 {host}", "host name") for host in ("a." * 126 + "test", "x." + "a" * 64 + ".test")),
-    *((f"web 3000 {path}", "path") for path in ("/a//b", "/a/../b", "/..", "/a;b", '/a"b', "/{", "/$uri", "/a%2Fb")),
+    *(
+        (f"web 3000 {path}", "path")
+        for path in ("/a//b", "/a/../b", "/..", "/a;b", '/a"b', "/a\\b", "/a\\", "/{", "/$uri", "/a%2Fb")
+    ),
     *((f"web 3000 {path}", "belong to the proxy") for path in ("/__localdev", "/__localdev/x", "b./__localdev/")),
     ("web 3000 / /", "already on line 2"),
     ("web 3000 /api /api/", "shop.localhost/api is already on line 2"),

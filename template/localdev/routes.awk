@@ -115,7 +115,8 @@ function add(service, where,    slash, host, path, name) {
 		fail(shown(where) " has no valid host name; use letters, digits, - and dots, or *. for any one name in front")
 		return
 	}
-	if (path !~ /^\/[A-Za-z0-9._~\/-]*$/ || path ~ /\/\// || (path "/") ~ /\/\.\.?\//) {
+	# As text: in /[\/]/ busybox allows the backslash, too.
+	if (path !~ "^/[A-Za-z0-9._~/-]*$" || path ~ /\/\// || (path "/") ~ /\/\.\.?\//) {
 		fail(shown(where) " has no valid path; use letters, digits, . _ ~ - and single slashes")
 		return
 	}
