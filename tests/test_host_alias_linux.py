@@ -434,7 +434,10 @@ def test_every_command_of_the_plan_has_an_absolute_path(box: Box) -> None:
     lines = box("plan")[1].splitlines()
     text = lines.index("/bin/cat >" + UNIT + ".$$ <<'END_OF_FILE'")
     commands = lines[:text] + lines[lines.index("END_OF_FILE") + 1 :]
-    shells_own = re.compile(r"umask 022|trap '.*; /bin/rm -f \S+ \|\| code=9; .*' EXIT|AS_ROOT")
+    shells_own = re.compile(
+        r"umask 022|trap '.*; /bin/rm -f \S+ \|\| code=9; .*' EXIT|AS_ROOT|now=''"
+        r"|if \[ .* \]; then now=\$\(/usr/bin/cksum <\S+\); fi|case \$now in '' \| '.*'\) /bin/mv -f \S+ \S+ ;; esac"
+    )
     assert [
         line for line in commands if not line.startswith(("/bin/", "/sbin/")) and not shells_own.fullmatch(line)
     ] == []

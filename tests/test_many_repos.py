@@ -619,6 +619,22 @@ def test_down_refuses_for_another_daemon_and_its_commands_remove_that_one(machin
     assert machine.state() == State()
 
 
+@pytest.mark.parametrize("first", [None, "v0.4.0", "older"])
+def test_an_up_that_waited_for_the_password_leaves_what_a_newer_one_did_meanwhile(
+    machine: Machine, first: str | None
+) -> None:
+    ours, theirs = named("current"), named("newer")
+    if first:
+        set_up(machine, named(first))
+    code, commands, _ = machine.say(ours, "plan")
+    differs = first is None or machine.texts[named(first)] != machine.texts[ours]
+    assert (code, "mv -f" in commands) == (0, differs)
+    newest = set_up(machine, theirs)
+    assert machine.paste(commands)[0] == 0
+    assert machine.state() == newest
+    assert machine.say(ours, "check") == machine.say(theirs, "check") == (0, "", "")
+
+
 # --- label or address changed by an update ----------------------------------------------------------------------------
 
 NEW_IP, NEW_LABEL = IPS[1], "com.example.new"

@@ -1,20 +1,18 @@
 """The README's commands, run as they stand there, as a newcomer would: in order, on the real engine."""
 
-import contextlib
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from conftest import PROJECT, Render, Run
-from machine import ALIAS_IP, curl, has_alias, is_free, retry
-from needs import need, need_command, need_engine
+from lab import Lab
+from machine import ALIAS_IP, retry
 
 README = (PROJECT / "README.md").read_text()
 ADDRESS = "https://github.com/copier-host-alias/copier-host-alias.git"
@@ -44,44 +42,36 @@ def newcomer(template: Path, clean_env: dict[str, str], tmp_path: Path) -> dict[
     }
 
 
-@contextlib.contextmanager
-def in_another_terminal(command: str, cwd: Path, env: dict[str, str]) -> Iterator[None]:
-    process = subprocess.Popen(
-        ["sh", "-c", f"exec {command}"], cwd=cwd, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
 @pytest.mark.engine
 @pytest.mark.timeout(600)
 def test_from_nothing_to_a_page_by_the_quick_start_alone(
-    newcomer: dict[str, str], clean_env: dict[str, str], run: Run, tmp_path: Path
+    newcomer: dict[str, str],
+    clean_env: dict[str, str],
+    rendered: Render,
+    run: Run,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    need_engine()
-    need_command("curl")
-    there = has_alias()
-    need(there or os.geteuid() == 0, f"the alias {ALIAS_IP}", "make dev-alias in a generated repo, or sudo make test")
-    need(is_free(8080), "port 8080", "stop what listens there")
+    # The machine that has no alias yet is a lab, which has no network: what is downloaded is got before.
+    lab = Lab(tmp_path_factory.mktemp("lab"), clean_env, rendered)
     install, serve, look = blocks("Quick start", "sh")[:3]
+    getting, starting = install.split("cd ../my-app\n")
     begin = time.monotonic()
     try:
-        done = run("sh", "-eu", "-c", install, cwd=tmp_path, env=newcomer)
+        done = run("sh", "-eu", "-c", getting, cwd=lab.folder, env=newcomer)
+        assert done.returncode == 0, done.stderr[-3000:]
+        repo = lab.folder / "my-app"
+        done = lab.run("sh", "-eu", "-c", starting, cwd=repo)
         assert done.returncode == 0, done.stderr[-3000:]
         assert "http://my-app.localhost:8080/" in done.stdout
-        with in_another_terminal(serve, tmp_path / "my-app", clean_env):
-            status, page = retry(
-                lambda: (answer := curl(look.split()[1]), answer[1].index("Directory listing for /"))[0]
-            )
-        assert status == 200
+        with subprocess.Popen(lab.enter("sh", "-c", f"exec {serve}", cwd=repo), env=lab.env) as server:
+            try:
+                page = retry(lambda: re.search("Directory listing for /.*", lab.root(look), re.S)[0])
+            finally:
+                lab.kill(server)
         assert "localdev/" in page
         assert time.monotonic() - begin < 300
     finally:
-        for words in (["dev-down"], *([] if there else [["dev-alias-down", "ARGS=--yes"]])):
-            run("make", *words, cwd=tmp_path / "my-app", env=newcomer, check=True)
+        lab.close()
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["uvx", "pipx"])

@@ -355,3 +355,15 @@ write_commands() {
 	sweep_commands
 	printf "umask 022\n/bin/cat >%s <<'END_OF_FILE'\n%s\nEND_OF_FILE\n" "$temporary" "${wanted%"$newline"}"
 }
+
+# replace_commands: prints commands that put the written file in its place, unless another project's `up` put a file there
+# since `look`, for example while this one waited for the password
+replace_commands() {
+	seen=''
+	[ ! -f "$installed" ] || [ -L "$installed" ] || seen=$(cksum <"$installed")
+	cat <<COMMANDS
+now=''
+if [ -f $installed ] && [ ! -L $installed ]; then now=\$(/usr/bin/cksum <$installed); fi
+case \$now in '' | '$seen') /bin/mv -f $temporary $installed ;; esac
+COMMANDS
+}

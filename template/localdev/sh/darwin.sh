@@ -82,7 +82,7 @@ os_up_commands() {
 	# Unloaded before it is replaced and loaded last: where it is loaded, all before was done.
 	printf '/bin/launchctl enable system/%s\n' "$label"
 	bootout_commands
-	case $daemon in missing | older | rewrite) printf '/bin/mv -f %s %s\n' "$temporary" "$installed" ;; esac
+	case $daemon in missing | older | rewrite) replace_commands ;; esac
 	cat <<COMMANDS
 # bootstrap can say "5: Input/output error" while the old job is still going: only print tells.
 tries=10

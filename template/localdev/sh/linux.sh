@@ -81,7 +81,7 @@ os_up_commands() {
 	# Written first: when the disk is full, what was there stays as it was.
 	case $daemon in missing | older) write_commands ;; esac
 	[ "$daemon" = ready ] || [ ! -L "$link" ] || printf '/bin/systemctl disable %s.service\n' "$label"
-	case $daemon in missing | older) printf '/bin/mv -f %s %s\n' "$temporary" "$installed" ;; esac
+	case $daemon in missing | older) replace_commands ;; esac
 	[ "$daemon" = ready ] || printf '/bin/systemctl daemon-reload\n'
 	printf '/bin/systemctl restart %s.service\n' "$label"
 	[ "$daemon" = ready ] || printf '/bin/systemctl enable %s.service\n' "$label"
