@@ -140,6 +140,24 @@ def test_systemd_accepts_the_unit(rendered: Render, run: Run, tmp_path: Path) ->
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_older_projects_on_the_machine_find_what_they_read_in_a_daemon(rendered: Render) -> None:
+    """They take a later format for as good as theirs, so it must go on to say these things in the same way."""
+    answers = {"alias_ip": "10.254.254.253", "alias_label": "com.example.shop"}
+    unit, plist = ((rendered(**answers) / f"localdev/host-alias.{kind}").read_text() for kind in ("service", "plist"))
+    assert re.match(r"# host-alias format \d+: ", unit)
+    assert "\nRuntimeDirectory=com.example.shop\n" in unit
+    assert "\nExecStart=/sbin/ip address replace 10.254.254.253/32 dev lo scope host\n" in unit
+    assert "\nWantedBy=multi-user.target\n" in unit
+    assert re.search(r"<!-- host-alias format \d+: ", plist)
+    assert plistlib.loads(plist.encode())["Label"] == "com.example.shop"
+    assert plistlib.loads(plist.encode())["ProgramArguments"][:4] == [
+        "/sbin/ifconfig",
+        "lo0",
+        "alias",
+        "10.254.254.253",
+    ]
+
+
 def test_unit_and_plist_carry_the_same_format_and_nothing_of_the_project(rendered: Render) -> None:
     def daemons(**answers: str) -> list[str]:
         return [(rendered(**answers) / f"localdev/host-alias.{kind}").read_text() for kind in ("plist", "service")]

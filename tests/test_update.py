@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from conftest import Run, as_data
+from conftest import PROJECT, Run, as_data
 from versions import ANSWERS, RELEASES, commit, release, with_every_release
 
 # The working tree with another comment in one file, so that from every release there is something to conflict with.
@@ -183,6 +183,27 @@ def test_from_every_release_nothing_is_lost_and_all_else_is_as_in_a_fresh_copy(
     # The neighbour can be updated as before.
     copier("update", "--defaults", "-q", "-a", ".copier-answers.yml", cwd=repo, check=True)
     assert run("git", "status", "--porcelain", "--ignored", cwd=top, check=True).stdout == ""
+
+
+def test_the_compose_file_that_older_updates_left_behind_comes_by_the_command_in_the_changelog(
+    releases: Path, fresh: Fresh, copier: Run, run: Run, tmp_path: Path
+) -> None:
+    repo, stale = tmp_path / "shop", "localdev/compose.yaml"
+    words = ("--trust", "--defaults", "-q")
+    copier("copy", *words, "--vcs-ref", "v0.1.0", *as_data(CHOSEN), releases, repo, cwd=tmp_path, check=True)
+    for name, content in USERS.items():
+        (repo / name).parent.mkdir(parents=True, exist_ok=True)
+        (repo / name).write_bytes(content)
+    commit(repo, run)
+    copier("update", *words, "--vcs-ref", NEWEST, "-a", ANSWERS, cwd=repo, check=True)
+    commit(repo, run)
+    dev_update(repo, run, check=True)
+    commit(repo, run)
+    before, wanted = files(repo), files(fresh(CHOSEN))
+    assert before[stale] != wanted[stale]
+    command = re.search("`copier (recopy .*)`", (PROJECT / "CHANGELOG.md").read_text())[1]
+    copier(*command.split(), cwd=repo, check=True)
+    assert files(repo) == before | {stale: wanted[stale]}
 
 
 def test_an_edited_file_that_is_gone_and_a_file_of_ones_own_in_a_new_ones_place_are_not_lost(
