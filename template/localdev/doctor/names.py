@@ -22,10 +22,39 @@ def lookup(host: str) -> list[str]:
     return sorted({str(entry[4][0]) for entry in found})
 
 
+def in_hosts_file() -> dict[str, int]:
+    """Return the names in /etc/hosts, each with the line that counts: the first one."""
+    lines: dict[str, int] = {}
+    with contextlib.suppress(OSError), open("/etc/hosts", encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            for name in line.partition("#")[0].split()[1:]:
+                lines.setdefault(name, number)
+    return lines
+
+
+def look_up(hosts: list[str]) -> list[list[str]]:
+    """Return the addresses of each of `hosts`. A wildcard stands for any name, so one is tried.
+
+    Names with the same parent below .localhost are all known to a resolver or none is, unless /etc/hosts has them: one is
+    asked for all. A name server that gets fifty questions at once may drop some.
+    """
+    own = in_hosts_file()
+    keys = [
+        "any name below " + host.partition(".")[2] if host.endswith(".localhost") and host not in own else host
+        for host in hosts
+    ]
+    first: dict[str, str] = {}
+    for key, host in zip(keys, hosts):
+        first.setdefault(key, host)
+    found = together(lookup, [host.replace("*", "doctor", 1) for host in first.values()], SECONDS)
+    known = dict(zip(first, found))
+    return [known[key] for key in keys]
+
+
 def check(routes: list[Route]) -> Iterator[Finding]:
-    """Find which hosts do not lead to this machine. A wildcard stands for any name, so one is tried."""
+    """Find which hosts do not lead to this machine."""
     hosts = list(dict.fromkeys(route.host for route in routes))
-    found = together(lookup, [host.replace("*", "doctor", 1) for host in hosts], SECONDS)
+    found = look_up(hosts)
     lost: dict[bool, list[str]] = {True: [], False: []}
     good = []
     for host, addresses in zip(hosts, found):
@@ -50,11 +79,8 @@ def check(routes: list[Route]) -> Iterator[Finding]:
 
 def removal(host: str) -> str:
     """Return what to do first when /etc/hosts itself leads `host` elsewhere: there the first line wins."""
-    with contextlib.suppress(OSError), open("/etc/hosts", encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            if host in line.partition("#")[0].split()[1:]:
-                return f"remove {host} from line {number} of /etc/hosts, then: "
-    return ""
+    number = in_hosts_file().get(host)
+    return f"remove {host} from line {number} of /etc/hosts, then: " if number else ""
 
 
 def join(hosts: list[str]) -> str:

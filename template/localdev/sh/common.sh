@@ -135,8 +135,7 @@ look() {
 	address=missing
 	! os_address_present || address=present
 	[ -r "$ours" ] || die 2 "$ours is missing or unreadable. Restore it from git"
-	contents "$ours"
-	wanted=$text
+	os_read_daemons
 	case $newline$wanted in *"${newline}END_OF_FILE$newline"* | *"${newline}AS_ROOT$newline"*)
 		die 2 "$ours has a line that would end what root reads. Restore it from git"
 		;;
@@ -155,8 +154,7 @@ look() {
 	fi
 	daemon=conflict claimed=''
 	[ -f "$installed" ] && [ -r "$installed" ] || return 0
-	contents "$installed"
-	claimed_addresses "$text"
+	if [ "$text" = "$wanted" ]; then claimed=" $ip"; else claimed_addresses "$text"; fi
 	case "$claimed " in *" $ip "*) ;; *) return 0 ;; esac
 
 	# A newer format comes from another project of this machine whose template is newer: it is as good as ours.

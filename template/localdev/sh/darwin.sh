@@ -9,6 +9,15 @@ os_begin() {
 	installed=$daemons/$label.plist
 }
 
+# os_read_daemons: sets wanted to what $ours holds, and text to what $installed holds. A plist is short, and `up` starts its two
+# processes already
+os_read_daemons() {
+	text=''
+	contents "$ours"
+	wanted=$text
+	[ ! -f "$installed" ] || [ ! -r "$installed" ] || contents "$installed"
+}
+
 # os_address_present: is the address on lo0, compared as a whole field?
 os_address_present() {
 	has_address "$(/sbin/ifconfig lo0 inet)"

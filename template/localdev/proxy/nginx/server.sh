@@ -15,7 +15,7 @@ proxy_run() {
 proxy_reload() {
 	old=" $(workers) "
 	kill -HUP "$(cat /tmp/nginx.pid)"
-	tries=100
+	tries=500
 	while :; do
 		waiting=no
 		now=$(workers)
@@ -26,7 +26,7 @@ proxy_reload() {
 		[ "$waiting" = yes ] || return 0
 		tries=$((tries - 1))
 		[ "$tries" -gt 0 ] || return 1
-		sleep 0.1
+		sleep 0.02
 	done
 }
 
