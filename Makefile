@@ -1,7 +1,7 @@
 # Everything needs only git, make and Python 3.11 or later; the rest is installed into .venv, pinned and hash-checked.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
-.PHONY: help new test lint format examples release lock clean
+.PHONY: help new test bench lint format examples release lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -14,6 +14,10 @@ new: .venv/requirements ## DEST=../my-app: put the stack into a repo (ARGS="-d a
 test: .venv/requirements-test ## run every test that this machine can run (ARGS="-k routes"; NO_SKIPS=1: a skip is a failure)
 	@.venv/bin/pytest -n auto -m 'not engine' $(if $(NO_SKIPS),--no-skips) $(ARGS) $(if $(ARGS),|| test $$? = 5)
 	@.venv/bin/pytest -m engine $(if $(NO_SKIPS),--no-skips) $(ARGS) $(if $(ARGS),|| test $$? = 5)
+
+# The tests' own stacks and machines, by their conftest, with figures.py of bench/ beside it.
+bench: .venv/requirements-test ## measure what everything costs, into bench/RESULTS.md (ARGS="-k doctor"; ARGS=--quick: a try)
+	@PYTHONPATH=tests:bench .venv/bin/pytest -p conftest -p figures --timeout 3600 $(ARGS) bench/commands.py bench/proxy.py
 
 lint: .venv/requirements-test ## check the style of everything
 	@.venv/bin/ruff check && .venv/bin/ruff format --check

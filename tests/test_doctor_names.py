@@ -128,5 +128,41 @@ def test_a_name_server_that_never_answers_does_not_stop_it(box: Make) -> None:
         server.wait()
 
 
+# Says of every name that there is none, and prints the name.
+COUNTING = """
+import socket
+with socket.socket(type=socket.SOCK_DGRAM) as server:
+    server.bind(("127.0.0.1", 53))
+    print("ready", flush=True)
+    while True:
+        question, asker = server.recvfrom(4096)
+        labels, rest = [], question[12:]
+        while rest[0]:
+            labels.append(rest[1 : rest[0] + 1].decode())
+            rest = rest[rest[0] + 1 :]
+        print(".".join(labels), flush=True)
+        server.sendto(question[:2] + b"\\x81\\x83" + question[4:], asker)
+"""
+
+
+def test_one_name_is_asked_for_all_below_its_parent_and_etc_hosts_has_its_own(box: Make) -> None:
+    names = [f"s{number}.shop.localhost" for number in range(50)]
+    machine = box(project_slug="shop", native_services="web:3000")
+    routes = "".join(f"s{number} {3000 + number} s{number}.\n" for number in range(50))
+    (machine.source / "localdev/routes").write_text(routes)
+    machine.hosts.write_text(f"{USUAL}127.0.0.1 {names[7]}\n")
+    server = subprocess.Popen(machine.enter(PYTHON, "-c", COUNTING), stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout
+        assert server.stdout.readline() == "ready\n"
+        found = machine.findings()
+    finally:
+        server.kill()
+        asked = set(server.communicate()[0].split())
+    assert asked == {names[0]}
+    assert found["names.resolve"]["text"] == f"{names[7]} leads to 127.0.0.1"
+    assert f"{', '.join(names[:3])} and 46 more" in found["names.browsers-only"]["text"]
+
+
 def test_without_a_proxy_there_are_no_names(box: Make) -> None:
     assert box(web_proxy="none").findings() == {}
