@@ -805,3 +805,54 @@ def test_it_is_fast_enough(tmp_path):
     assert built - start < 2 and sys.version_info >= (3, 11)
     mac.sh("for i in 1 2 3 4 5; do ifconfig lo0 inet; done")
     assert time.monotonic() - built < 5
+
+
+# --- the script that asks a real Mac ----------------------------------------------------------------------------------
+
+CONFIRM = Path(__file__).parent / "mac/confirm"
+MAKE = "make is 3.81"
+
+
+@pytest.fixture
+def asked(mac):
+    """Runs the script on the Mac: exit code, the facts that hold, those that do not with what was seen."""
+    mac.sudo = "ok"
+    mac.put(CONFIRM.parent, "/Users/alice/mac")
+
+    def asked(script):
+        mac.write("/Users/alice/mac/confirm", script, 0o755)
+        done = mac.run(["/bin/sh", "/Users/alice/mac/confirm"])
+        lines = done.stdout.splitlines()[1:]
+        wrong = dict(line[4:].split(": ", 1) for line in lines if line.startswith("NO  "))
+        return done.returncode, [line[4:] for line in lines if line.startswith("ok  ")], wrong
+
+    return asked
+
+
+def test_what_a_person_confirms_on_a_real_mac_holds_on_the_pretend_one(mac, asked):
+    code, right, wrong = asked(CONFIRM.read_text())
+    # make is this machine's own.
+    assert set(wrong) <= {MAKE}
+    assert code == len(wrong)
+    assert len(right) + len(wrong) == CONFIRM.read_text().count("\nfact '")
+    assert (mac.masks, mac.loaded) == ({"127.0.0.1": "0xff000000"}, {})
+    assert list(mac.path("/Library/LaunchDaemons").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fact"),
+    [
+        ("0xffffffff", "0xff000000", "ifconfig lists it with its mask"),
+        ("chmod 0666", "chmod 0644", "a file that others may write is not loaded"),
+        ('launchctl disable "', 'launchctl enable "', "a disabled job is not loaded"),
+        ("'then it is unknown' 113", "'then it is unknown' 3", "then it is unknown"),
+    ],
+)
+def test_it_says_what_does_not_hold_and_still_cleans_up(mac, asked, old, new, fact):
+    text = CONFIRM.read_text()
+    assert old in text
+    code, _, wrong = asked(text.replace(old, new))
+    assert code == 1
+    assert fact in wrong
+    assert (mac.masks, mac.loaded) == ({"127.0.0.1": "0xff000000"}, {})
+    assert list(mac.path("/Library/LaunchDaemons").iterdir()) == []

@@ -103,3 +103,46 @@ def test_no_password_no_path_of_a_machine_and_no_registry_is_in_the_project(run:
         cwd=PROJECT,
     )
     assert (done.returncode, done.stdout) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("schema", "names"),
+    [
+        ("vendor.github-workflows", "workflows/*.yml"),
+        ("custom.github-workflows-require-timeout", "workflows/*.yml"),
+        ("vendor.dependabot", "dependabot.yml"),
+        ("vendor.github-issue-forms", "ISSUE_TEMPLATE/bug.yml"),
+        ("vendor.github-issue-config", "ISSUE_TEMPLATE/config.yml"),
+    ],
+)
+def test_github_can_read_what_is_for_it(run: Run, schema: str, names: str) -> None:
+    files = sorted((PROJECT / ".github").glob(names))
+    assert files
+    program = Path(sys.executable).with_name("check-jsonschema")
+    done = run(program, "--builtin-schema", schema, *files, cwd=PROJECT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_githubs_runners_pull_the_images_of_the_template_and_run_scripts_that_are_here(run: Run) -> None:
+    steps = [
+        step["run"]
+        for job in yaml.safe_load((PROJECT / ".github/workflows/test.yml").read_text())["jobs"].values()
+        for step in job["steps"]
+        if "run" in step
+    ]
+    (pull,) = (step for step in steps if "docker pull" in step)
+    images = run("sh", "-c", pull.replace("xargs -n 1 docker pull", "cat"), cwd=PROJECT, check=True).stdout.split()
+    compose = (PROJECT / "template/localdev/compose.yaml.jinja").read_text()
+    assert sorted(images) == sorted(
+        re.findall(r"[a-z]+:[0-9][0-9.]*(?:-alpine)?(?='|$)", "\n".join(re.findall("image: (.*)", compose)), re.M)
+    )
+    assert {".ci/engine", ".ci/run", "sh tests/mac/confirm", "make test"} <= set(steps)
+    done = run(
+        Path(sys.executable).with_name("shellcheck"),
+        "-s",
+        "bash",
+        "-",
+        cwd=PROJECT,
+        input="set -e\n" + "\n".join(steps) + "\n",
+    )
+    assert done.returncode == 0, done.stdout
