@@ -22,7 +22,7 @@ os_read_daemons() {
 	IFS='`'
 	# shellcheck disable=SC2046,SC2006
 	set -- $(
-		cat "$ours" - ${there:+"$there"} <<'BETWEEN'
+		/bin/cat "$ours" - ${there:+"$there"} <<'BETWEEN'
 `
 BETWEEN
 	)
