@@ -443,6 +443,26 @@ def test_every_command_of_the_plan_has_an_absolute_path(box: Box) -> None:
     ] == []
 
 
+@pytest.mark.parametrize("comment", ["# `a`\n", "# a ` b\n", "# `", "# no line end", "#\n\n\n"], ids=repr)
+def test_an_edited_unit_is_installed_byte_for_byte_and_an_edit_of_the_installed_one_is_seen(
+    box: Box, comment: str
+) -> None:
+    box.fake_systemd()
+    ours = box.source / "localdev/host-alias.service"
+    ours.write_text(ours.read_text() + comment)
+    wanted = ours.read_text().removesuffix("\n") + "\n"
+    assert box("up")[0] == 0
+    assert box.root(f"cat {UNIT}") == wanted
+    assert len([call for call in box.calls("systemctl") if call.startswith("restart")]) == 1
+    assert box("check") == (0, "", "")
+    for edit in ("`", "# `", "# mine"):
+        box.root(f"printf '%s\\n' '{edit}' >>{UNIT}")
+        assert box("check")[0] == 3, edit
+        assert box("up")[0] == 0
+        assert box.root(f"cat {UNIT}") == wanted
+        assert box("check") == (0, "", "")
+
+
 @pytest.mark.parametrize("systemd", [False, True], ids=["plain", "systemd"])
 @pytest.mark.parametrize("verb", ["up", "check"])
 def test_a_satisfied_machine_costs_at_most_two_processes(box: Box, systemd: bool, verb: str, tmp_path: Path) -> None:

@@ -15,34 +15,32 @@ os_begin() {
 # os_read_daemons: sets wanted to what $ours holds, and text to what $installed holds. By one process for both: the shell's own
 # read would ask the system for each byte, which takes longer than all the rest of `check`
 os_read_daemons() {
-	there=''
-	[ ! -f "$installed" ] || [ ! -r "$installed" ] || there=$installed
+	both=''
+	if [ -f "$installed" ] && [ -r "$installed" ]; then
+		both=$(
+			/bin/cat "$ours" - "$installed" <<'BETWEEN'
+`
+BETWEEN
+		)
+	fi
 	# Splitting is the one way to take long texts apart that is fast in every shell. A unit of ours has no backquote.
 	set -f
 	IFS='`'
-	# shellcheck disable=SC2046,SC2006
-	set -- $(
-		/bin/cat "$ours" - ${there:+"$there"} <<'BETWEEN'
-`
-BETWEEN
-	)
+	# shellcheck disable=SC2086
+	set -- $both
 	unset IFS
 	set +f
 	wanted=${1:-} text=${2:-}
 	text=${text#"$newline"}$newline
-	if [ "$#" -gt 2 ]; then
-		contents "$ours"
-		wanted=$text
-		[ -z "$there" ] || contents "$there"
-	fi
-	# Of $installed, the shell has dropped the line ends at the end.
-	while :; do
-		case $wanted in
-		*"$newline$newline") wanted=${wanted%"$newline"} ;;
-		*"$newline") return 0 ;;
-		*) wanted=$wanted$newline ;;
-		esac
-	done
+	# Told apart for sure: one backquote, not at the end, and the same line ends, of which the shell has dropped some.
+	case $#$both in
+	2*'`') ;;
+	2*) [ "$text" != "$wanted" ] || return 0 ;;
+	esac
+	text=''
+	contents "$ours"
+	wanted=$text
+	if [ -n "$both" ]; then contents "$installed"; else text=''; fi
 }
 
 # os_address_present: is the address on lo, compared as a whole field? Sets on_lo to it with its prefix length
