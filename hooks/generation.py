@@ -273,14 +273,19 @@ def service_changes(root: Path, before: Answers, now: Answers) -> list[str]:
     return lines
 
 
+def suffixes_read(proxy: str) -> set[str]:
+    """Return the endings of the snippets that `proxy` includes, as its own configuration says."""
+    files = (path for path in (SOURCE / "template/localdev/proxy" / proxy).rglob("*") if path.is_file())
+    return {found for path in files for found in re.findall(rf"/{SNIPPETS}(?:[a-z]+/)*\*(\.[a-z]+)", decoded(path))}
+
+
 def proxy_changes(root: Path, before: Answers, now: Answers) -> list[str]:
     """Return what does not follow by itself when the proxy, its domain or the services changed."""
     lines = []
     kind = now["web_proxy"]
     if before["web_proxy"] != kind:
         snippets = [path for path in (root / SNIPPETS).rglob("*.*") if path.is_file()]
-        read = {"nginx": ".conf", "caddy": ".caddy"}.get(kind)
-        if unread := [str(path.relative_to(root)) for path in snippets if path.suffix != read]:
+        if unread := [str(path.relative_to(root)) for path in snippets if path.suffix not in suffixes_read(kind)]:
             lines.append(f"Not read any more, as web_proxy is {kind}: {some(unread)}")
     old, new = before.get("web_domain"), now.get("web_domain")
     if old and new and old != new:

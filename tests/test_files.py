@@ -20,7 +20,7 @@ ALWAYS = USERS | {
     ".copier-answers.localdev.yml",
     *(f"localdev/{name}" for name in ("README.md", "compose.yaml", "host-alias", "localdev.mk", "routes.awk")),
     *(f"localdev/host-alias.{kind}" for kind in ("conf", "plist", "service")),
-    *(f"localdev/sh/{name}.sh" for name in ("common", "darwin", "hosts", "linux", "ports", "stack")),
+    *(f"localdev/sh/{name}.sh" for name in ("common", "darwin", "hosts", "linux", "os", "ports", "stack")),
     *("localdev/sh/env.awk", "localdev/sh/hosts.awk", "localdev/sh/ports.awk"),
     "localdev/.gitignore",
     *(

@@ -11,6 +11,8 @@ from needs import need
 ANSWERS = ".copier-answers.localdev.yml"
 # Above every version that will be released: the working tree.
 CURRENT = "v999.0.0"
+# What Copier reads of the template; older releases do not have all of it.
+PARTS = ("copier.yml", "containers", "hooks", "template")
 RELEASES = dict(
     line.split() for line in (PROJECT / "tests/releases").read_text().splitlines() if line and not line.startswith("#")
 )
@@ -44,8 +46,9 @@ def with_every_release(folder: Path, template: Path, run: Run) -> Path:
         known = run("git", "cat-file", "-e", f"{revision}^{{commit}}", cwd=PROJECT).returncode == 0
         need(known, f"the history with {version} ({revision[:7]})", "git fetch --unshallow")
         empty(folder, run)
+        there = run("git", "ls-tree", "--name-only", revision, cwd=PROJECT, check=True).stdout.split()
         archive = subprocess.run(
-            ["git", "archive", revision, "copier.yml", "template", "hooks"],
+            ["git", "archive", revision, *(name for name in PARTS if name in there)],
             cwd=PROJECT,
             capture_output=True,
             check=True,
@@ -54,7 +57,7 @@ def with_every_release(folder: Path, template: Path, run: Run) -> Path:
             tar.extractall(folder, filter="data")
         release(folder, run, version, {})
     empty(folder, run)
-    run("cp", "-R", *(template / name for name in ("copier.yml", "template", "hooks")), folder, cwd=folder, check=True)
+    run("cp", "-R", *(template / name for name in PARTS), folder, cwd=folder, check=True)
     release(folder, run, CURRENT, {})
     return folder
 

@@ -63,11 +63,13 @@ use_next() {
 	fi
 }
 
-for proxy in nginx caddy; do
-	[ ! -f "/localdev/proxy/$proxy/server.sh" ] || break
+# The template brings the folder of one proxy only.
+for server in /localdev/proxy/*/server.sh; do
+	proxy=${server%/server.sh}
+	proxy=${proxy##*/}
 done
 # shellcheck source=nginx/server.sh
-. "/localdev/proxy/$proxy/server.sh"
+. "$server"
 
 case ${1:-} in
 start)

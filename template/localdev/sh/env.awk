@@ -35,7 +35,7 @@ function print_env(    listen, i, sql) {
 	about("your own settings; Rails, Prisma and others read DATABASE_URL")
 	for (i = 1; i <= database_count; i++) {
 		export(toupper(databases[i]) "_URL", address_at[i])
-		if (databases[i] ~ /^(postgres|mysql)$/) sql = sql " " address_at[i]
+		if (address_at[i] ~ /^(postgresql|mysql):/) sql = sql " " address_at[i]
 	}
 	# Which of two it should be, only the service knows.
 	if (split(sql, address_at, " ") == 1) export("DATABASE_URL", address_at[1])

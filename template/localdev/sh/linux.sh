@@ -1,10 +1,10 @@
-# shellcheck shell=sh disable=SC2034,SC2154 # host-alias and its parts share their variables
+# shellcheck shell=sh disable=SC2034,SC2154 # the scripts and their parts share their variables
 # Linux: the address is on lo, and systemd adds it at boot. Same functions as darwin.sh.
 
 # os_begin: sets where things are on this system
 os_begin() {
 	loopback=lo
-	ours=$here/host-alias.service
+	ours=$localdev/host-alias.service
 	daemons=/etc/systemd/system
 	installed=$daemons/$label.service
 	# Enabling is the last step of `up`: where this link is, all before it was done.
@@ -143,4 +143,30 @@ os_removal() {
 		[ "$other" = "$ip" ] ||
 			printf ' && { grep -qswF %s %s/*.service || sudo ip address delete %s/32 dev lo; }' "$other" "$daemons" "$other"
 	done
+}
+
+# os_listeners: prints the sockets of all users that listen
+os_listeners() {
+	ss -Hltne 2>/dev/null || cat /proc/net/tcp /proc/net/tcp6 2>/dev/null
+}
+
+# os_holder PORT SOCKET: prints which process has the socket, an inode. Of those that share it the first one, by number
+os_holder() {
+	# The program's name, not the process's: that of Node is MainThread.
+	# shellcheck disable=SC2012 # the names here are numbers
+	ls -ln /proc/[0-9]*/exe /proc/[0-9]*/fd 2>/dev/null | awk -v port="$1" -v link="socket:[$2]" '
+		match($0, /\/proc\/[0-9]+\/exe -> /) {
+			split(substr($0, RSTART), part, "/")
+			name = substr($0, RSTART + RLENGTH)
+			sub(/ [(]deleted[)]$/, "", name)
+			sub(/.*\//, "", name)
+			gsub(/[^ -~]/, "?", name)
+			name_of[part[3]] = name
+		}
+		/^\/proc\/[0-9]+\/fd:$/ { split($0, part, "/"); pid = part[3] + 0 }
+		$NF == link { if (!holder || pid < holder) holder = pid }
+		END {
+			if (holder) print (name_of[holder] == "" ? "a process" : name_of[holder]) " (pid " holder ")"
+			else print "a process of another user (sudo ss -ltnp sport = :" port " names it)"
+		}'
 }

@@ -2,6 +2,9 @@
 # Is one of our ports taken? By whom, and which variable moves ours? Asked before each start of the containers, so while
 # all ports are free it costs two processes. The engine is asked only when one is busy.
 
+# shellcheck source-path=SCRIPTDIR source=os.sh disable=SC1091
+. "$localdev/sh/os.sh"
+
 # refuse_busy_ports COMPOSE ARGUMENTS: exits 1 with a line for each port that something else has; the arguments are words.
 # Where it cannot tell, it leaves the answer to Compose
 refuse_busy_ports() {
@@ -123,52 +126,3 @@ may_be_engine() {
 	*) return 1 ;;
 	esac
 }
-
-# As in host-alias, a file tells macOS from Linux: a process would cost more.
-if [ -x /bin/launchctl ]; then
-	# os_listeners: prints the sockets of all users that listen; their process is the last field that ports.awk returns
-	os_listeners() {
-		/usr/sbin/netstat -anv -p tcp
-	}
-
-	# os_holder PORT SOCKET: prints who listens on PORT. lsof shows one's own processes, SOCKET is what netstat says
-	os_holder() {
-		/usr/sbin/lsof -nP -iTCP:"$1" -sTCP:LISTEN -Fpcn 2>/dev/null | awk -v port="$1" -v socket="$2" '
-			/^p/ { pid = substr($0, 2) }
-			/^c/ { command = substr($0, 2) }
-			$0 == "n*:" port || $0 == "n127.0.0.1:" port { if (holder == "") holder = command " (pid " pid ")" }
-			END {
-				split(socket, part, " ")
-				name = substr(socket, length(part[1]) + 2)
-				hint = part[1] > 0 ? "pid " part[1] : "sudo lsof -nP -iTCP:" port " -sTCP:LISTEN names it"
-				if (holder == "") holder = (name == "" ? "a process" : name) " of another user (" hint ")"
-				print holder
-			}'
-	}
-else
-	# os_listeners: prints the sockets of all users that listen
-	os_listeners() {
-		ss -Hltne 2>/dev/null || cat /proc/net/tcp /proc/net/tcp6 2>/dev/null
-	}
-
-	# os_holder PORT SOCKET: prints which process has the socket, an inode. Of those that share it the first one, by number
-	os_holder() {
-		# The program's name, not the process's: that of Node is MainThread.
-		# shellcheck disable=SC2012 # the names here are numbers
-		ls -ln /proc/[0-9]*/exe /proc/[0-9]*/fd 2>/dev/null | awk -v port="$1" -v link="socket:[$2]" '
-			match($0, /\/proc\/[0-9]+\/exe -> /) {
-				split(substr($0, RSTART), part, "/")
-				name = substr($0, RSTART + RLENGTH)
-				sub(/ [(]deleted[)]$/, "", name)
-				sub(/.*\//, "", name)
-				gsub(/[^ -~]/, "?", name)
-				name_of[part[3]] = name
-			}
-			/^\/proc\/[0-9]+\/fd:$/ { split($0, part, "/"); pid = part[3] + 0 }
-			$NF == link { if (!holder || pid < holder) holder = pid }
-			END {
-				if (holder) print (name_of[holder] == "" ? "a process" : name_of[holder]) " (pid " holder ")"
-				else print "a process of another user (sudo ss -ltnp sport = :" port " names it)"
-			}'
-	}
-fi

@@ -138,10 +138,12 @@ explain_failure() {
 	command -v "$1" >/dev/null || die "there is no $1 here. Install Docker (or set COMPOSE=\"podman compose\")"
 	"$@" version >/dev/null 2>&1 || die "'$*' does not work. Install Docker Compose 2.23.1 or later"
 	mine=$(root_compose_file)
-	for service in proxy postgres mysql redis mongodb; do
-		if [ -n "$mine" ] && names_service "$mine" "$service" && names_service "$localdev/compose.yaml" "$service"; then
+	ours=$(services_in "$localdev/compose.yaml") || ours=''
+	for service in ${mine:+$(services_in "$mine")}; do
+		case " $ours" in *" $service "*)
 			die "the service $service is in $mine and in $localdev/compose.yaml. Rename yours in $mine"
-		fi
+			;;
+		esac
 	done
 	"$@" config -q || die "the Compose files have an error (its message is above). Correct $mine"
 	"$@" ps -q >/dev/null 2>&1 || die "no container engine answers. Start Docker Desktop, OrbStack, Colima or dockerd"
@@ -149,13 +151,15 @@ explain_failure() {
 	die "${refused:-$otherwise}"
 }
 
-# names_service FILE SERVICE: does FILE have SERVICE two spaces or more below `services:`?
-names_service() {
-	awk -v service="$2" '
+# services_in FILE: prints the names right below `services:` of the Compose file FILE, on one line
+services_in() {
+	awk '
 		/^[^ #]/ { inside = ($1 == "services:"); indent = 0 }
 		inside && !indent && /^ +[^ #]/ { match($0, /^ +/); indent = RLENGTH }
-		inside && indent && match($0, /^ +/) && RLENGTH == indent && $1 == service ":" { found = 1 }
-		END { exit !found }' "$1"
+		inside && indent && match($0, /^ +/) && RLENGTH == indent && /^ +[A-Za-z0-9._-]+:/ {
+			sub(/:.*/, "", $1)
+			printf "%s ", $1
+		}' "$1"
 }
 
 # shellcheck source-path=SCRIPTDIR source=ports.sh disable=SC1091
