@@ -244,7 +244,7 @@ def test_variables_move_ports_and_host(rendered: Render, run: Run) -> None:
 def test_shell_scripts_are_clean_and_formatting_changes_nothing(rendered: Render, run: Run, proxy: str) -> None:
     here = rendered(web_proxy=proxy, github_workflow="true")
     found = scripts(here)
-    assert len(found) == 10
+    assert len(found) == 11
     for extra in ((), ("-x",)):
         done = run(TOOLS / "shellcheck", "--norc", *extra, *found, cwd=here)
         assert done.returncode == 0, done.stdout

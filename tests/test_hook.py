@@ -93,7 +93,7 @@ def test_the_last_line_is_the_verdict_of_check(repo: Render, template: Path, run
 
 def test_a_copy_ends_with_the_verdict_and_the_next_command(template: Path, copier: Run, tmp_path: Path) -> None:
     done = copier("copy", "--trust", "--defaults", template, tmp_path / "my app's repo", cwd=tmp_path, check=True)
-    verdict, next_line, later = [line for line in done.stderr.splitlines() if line][-3:]
+    verdict, _, _, next_line, later = [line for line in done.stderr.splitlines() if line][-5:]
     assert verdict.startswith("host-alias: ")
     assert next_line.startswith("Next:   cd ") and next_line.endswith(" && make dev-up")
     folder = next_line.removeprefix("Next:   cd ").removesuffix(" && make dev-up")

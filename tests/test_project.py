@@ -25,7 +25,7 @@ def test_make_new_without_a_terminal_takes_the_defaults(clone: Path, run: Run, t
     answers = yaml.safe_load((tmp_path / 'my app\'s "repo"/.copier-answers.localdev.yml').read_text())
     assert answers["web_port"] == 8081
     assert answers["_src_path"] == str(clone)
-    verdict, following = [line for line in done.stderr.splitlines() if line][-3:-1]
+    verdict, _, _, following = [line for line in done.stderr.splitlines() if line][-5:-1]
     assert verdict.startswith("host-alias: ")
     assert following.startswith("Next:   cd ")
 
