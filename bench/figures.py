@@ -3,13 +3,13 @@ reach. At the end they are written to RESULTS.md and drawn as plots.
 """
 
 import datetime
+import importlib.metadata
 import json
 import math
 import os
 import platform
 import statistics
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,7 +151,7 @@ def machine() -> list[str]:
         first_line("docker", "run", "--rm", "--entrypoint", "nginx", "nginx:1.30-alpine", "-v"),
         "Caddy "
         + first_line("docker", "run", "--rm", "--entrypoint", "caddy", "caddy:2.11-alpine", "version").split()[0],
-        first_line(sys.executable, "-m", "copier", "--version"),
+        f"Copier {importlib.metadata.version('copier')}",
         first_line("hyperfine", "--version"),
     )
     return [

@@ -230,10 +230,10 @@ def alias_changes(before: Answers, now: Answers) -> list[str]:
     ]
     if not changed:
         return []
-    lines = [f"Changed: {', '.join(changed)}. On every machine: make dev-up; it says how to remove the old job"]
+    lines = [f"Changed: {', '.join(changed)}. On every machine: make dev-up; it says how to remove the old boot job"]
     if before["alias_label"] == now["alias_label"]:
         lines.append(
-            f"Where the job {now['alias_label']} still adds {before['alias_ip']}, it refuses. Give the new address a job of "
+            f"Where the boot job {now['alias_label']} still adds {before['alias_ip']}, that refuses. Give the new address one of "
             f'its own: make dev-update ARGS="-d alias_label={now["alias_label"]}-2"'
         )
     return lines

@@ -86,6 +86,15 @@ def test_without_its_configuration_it_says_so_in_one_line(text: str | None, repo
     assert re.fullmatch(r"doctor: localdev/host-alias.conf cannot be used [^\n]*\n", done.stderr), done.stderr
 
 
+def test_a_compose_command_with_an_open_quote_says_so_in_one_line(rendered: Render, run: Run) -> None:
+    done = run("python3", "localdev/doctor", cwd=rendered(), env={"COMPOSE": "docker 'compose"})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert (
+        done.stderr
+        == "doctor: COMPOSE cannot be used (No closing quotation). Correct it, e.g. COMPOSE='podman compose'\n"
+    )
+
+
 def test_an_alias_that_cannot_be_one(repo: Render, run: Run) -> None:
     folder = repo()
     run("git", "init", "-q", cwd=folder, check=True)

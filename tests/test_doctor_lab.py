@@ -123,7 +123,7 @@ def test_a_healthy_machine_is_told_so(patient: Patient) -> None:
             ("ok", "runtime.found", "runtime"),
             ("ok", "compose.found", "compose"),
             ("ok", "alias.present", "alias"),
-            ("ok", "daemon.ready", "daemon"),
+            ("ok", "job.ready", "boot job"),
             ("ok", "guard.present", "guard"),
             ("ok", "stack.running", "proxy"),
             ("ok", "service.alias", "web"),
@@ -363,14 +363,14 @@ def test_a_container_network_that_covers_the_alias(patient: Patient) -> None:
 OTHER_UNIT = "[Service]\\nType=oneshot\\nExecStart=/sbin/ip addr add {ip}/32 dev lo\\n"
 LINK = UNITS / "multi-user.target.wants" / UNIT.name
 UNIT_FAULTS = {
-    "daemon.missing": (f"rm {UNIT} {LINK}", f"{UNIT} is missing", "make dev-alias"),
-    "daemon.older": (
+    "job.missing": (f"rm {UNIT} {LINK}", f"{UNIT} is missing", "make dev-alias"),
+    "job.older": (
         f"sed -i 's/format 2:/format 1:/' {UNIT}",
-        f"{UNIT} is not what this project has",
+        f"{UNIT} is out of date",
         "make dev-alias",
     ),
-    "daemon.off": (f"rm {LINK}", f"{UNIT} is not enabled", "make dev-alias"),
-    "daemon.conflict": (
+    "job.off": (f"rm {LINK}", f"{UNIT} is not enabled", "make dev-alias"),
+    "job.conflict": (
         f"printf '{OTHER_UNIT.format(ip='10.254.254.1')}' >{UNIT}",
         "10.254.254.1",
         f"sudo systemctl disable --now {UNIT.name} && sudo rm {UNIT} && make dev-alias",
@@ -382,9 +382,9 @@ UNIT_FAULTS = {
 def test_a_unit_that_does_not_bring_the_alias_back(patient: Patient, id: str) -> None:
     fault, words, fix = UNIT_FAULTS[id]
     patient.lab.root(fault)
-    assert words in patient.found("fail", id, "daemon", fix)
+    assert words in patient.found("fail", id, "boot job", fix)
     patient.apply(fix)
-    assert patient.ids("daemon") == ["daemon.ready"]
+    assert patient.ids("boot job") == ["job.ready"]
     assert patient.lab.root(f"cat {UNIT}") == (patient.repo.source / "localdev/host-alias.service").read_text()
     assert patient.ids("alias") == ["alias.present"]
 
@@ -392,14 +392,14 @@ def test_a_unit_that_does_not_bring_the_alias_back(patient: Patient, id: str) ->
 def test_another_unit_that_claims_the_alias(patient: Patient) -> None:
     patient.lab.root(f"printf '{OTHER_UNIT.format(ip=ALIAS_IP)}' >{UNITS}/other.service")
     fix = f"sudo systemctl disable --now other.service && sudo rm {UNITS}/other.service"
-    assert f"{UNITS}/other.service adds {ALIAS_IP}, too" in patient.found("warn", "daemon.claimed", "daemon", fix)
+    assert f"{UNITS}/other.service adds {ALIAS_IP}, too" in patient.found("warn", "job.claimed", "boot job", fix)
     patient.apply(fix)
-    assert patient.ids("daemon") == ["daemon.ready"]
+    assert patient.ids("boot job") == ["job.ready"]
 
 
 def test_a_machine_without_systemd(patient: Patient) -> None:
     patient.lab.root(f"rm -rf /run/systemd {UNITS}/*")
-    finding = patient.finding("daemon.unsupported", "daemon")
+    finding = patient.finding("job.unsupported", "boot job")
     assert (finding["level"], "systemd does not run here" in finding["text"]) == ("warn", True), finding
 
 
@@ -547,6 +547,17 @@ def test_routes_that_were_not_loaded(stack: Patient) -> None:
         assert stack.ids("web") == ["service.alias", "route.answers"]
         stack.apply("make dev-reload")
         assert stack.ids("new") == ["service.alias", "route.answers"]
+
+
+def test_a_port_that_only_compose_knows(stack: Patient) -> None:
+    dotenv = stack.repo.source / ".env"
+    dotenv.write_text("BASE=819\nLOCALDEV_HTTP_PORT=${BASE}5\n")
+    try:
+        stack.up()
+        with stack.lab.listen(WEB):
+            assert stack.ids("web") == ["service.alias", "route.answers"]
+    finally:
+        dotenv.unlink()
 
 
 def test_routes_with_errors_are_all_named(stack: Patient) -> None:

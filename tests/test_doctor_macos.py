@@ -155,7 +155,7 @@ def test_all_is_well(laptop: Make) -> None:
         "ok    runtime  Docker Desktop 29.1.2\n"
         "ok    compose  Compose 2.40.3\n"
         f"ok    alias    {IP}/32 is on lo0\n"
-        f"ok    daemon   {PLIST} adds the alias at every boot\n"
+        f"ok    boot job {PLIST} adds the alias at every boot\n"
         f"ok    web      Vite (node, pid 4242) listens on {IP}:3000\n"
         "\nEverything works.\n",
     )
@@ -166,7 +166,7 @@ def test_without_docker_everything_else_is_still_told(mac: Laptop) -> None:
     lines = text.splitlines()
     assert (code, [line[:13] for line in lines if line[:4].strip()][:-1]) == (
         1,
-        ["FAIL  runtime", "FAIL  compose", "ok    alias  ", "ok    daemon ", "ok    web    ", "ok    names  "],
+        ["FAIL  runtime", "FAIL  compose", "ok    alias  ", "ok    boot jo", "ok    web    ", "ok    names  "],
     )
     assert lines[0] == "FAIL  runtime  there is no docker here"
     fix = lines[1].removeprefix("      fix      ")
@@ -209,7 +209,9 @@ def test_a_terminal_gets_colours(mac: Laptop, env: dict[str, str], colour: bool)
     assert re.sub("\033\\[[0-9;]*m", "", seen) == plain
     assert ("\033" in seen) is colour
     if colour:
-        assert f"\033[1;31mFAIL\033[0m  alias    {IP} is not on lo0\n" in seen and "\033[32mok  \033[0m  daemon" in seen
+        assert (
+            f"\033[1;31mFAIL\033[0m  alias    {IP} is not on lo0\n" in seen and "\033[32mok  \033[0m  boot job" in seen
+        )
 
 
 # ---- the alias
@@ -285,50 +287,50 @@ def test_with_host_gateway_no_alias_is_needed(mac: Laptop) -> None:
     mac.remove_alias(IP)
     _, text = mac.doctor("--json", env={"LOCALDEV_HOST": "host-gateway"})
     levels = {one["id"]: one["level"] for one in json.loads(text)["findings"]}
-    assert levels["alias.gateway"] == "ok" and not {id for id in levels if id.startswith("daemon.")}
+    assert levels["alias.gateway"] == "ok" and not {id for id in levels if id.startswith("job.")}
 
 
-# ---- the daemon
+# ---- the boot job
 
 
-def test_the_daemon_is_missing(mac: Laptop) -> None:
+def test_the_boot_job_is_missing(mac: Laptop) -> None:
     mac.path(PLIST).unlink()
-    found = mac.fault("daemon.missing")
-    assert (found["level"], found["subject"], found["fix"]) == ("fail", "daemon", "make dev-alias")
+    found = mac.fault("job.missing")
+    assert (found["level"], found["subject"], found["fix"]) == ("fail", "boot job", "make dev-alias")
     assert found["text"] == f"{PLIST} is missing: after a reboot the alias is gone"
     mac.apply(found["fix"])
     mac.assert_well()
 
 
-def test_the_daemon_is_out_of_date(mac: Laptop) -> None:
+def test_the_boot_job_is_out_of_date(mac: Laptop) -> None:
     text = mac.path(PLIST).read_text()
     mac.write(PLIST, text.replace("255.255.255.255", "255.0.0.0"), owner=0)
-    found = mac.fault("daemon.older")
-    assert (found["level"], found["subject"], found["fix"]) == ("fail", "daemon", "make dev-alias")
-    assert f"{PLIST} is not what this project has" in found["text"]
+    found = mac.fault("job.older")
+    assert (found["level"], found["subject"], found["fix"]) == ("fail", "boot job", "make dev-alias")
+    assert f"{PLIST} is out of date" in found["text"]
     mac.apply(found["fix"])
     mac.assert_well()
     assert mac.path(PLIST).read_text() == text
 
 
-def test_the_daemon_was_switched_off_in_login_items(mac: Laptop) -> None:
+def test_the_boot_job_was_switched_off_in_login_items(mac: Laptop) -> None:
     mac.btm_denied = [LABEL]
     mac.reboot()
-    found = mac.fault("daemon.off", "alias.missing")
-    assert (found["level"], found["subject"], found["fix"]) == ("fail", "daemon", "make dev-alias")
+    found = mac.fault("job.off", "alias.missing")
+    assert (found["level"], found["subject"], found["fix"]) == ("fail", "boot job", "make dev-alias")
     assert "`ifconfig`" in found["text"] and "System Settings > General > Login Items" in found["text"]
     mac.apply(found["fix"])
     mac.assert_well()
 
 
 @pytest.mark.parametrize("macos", ["12.7.6", "26.6.2"])
-def test_the_daemon_is_disabled_though_it_runs(mac: Laptop, macos: str) -> None:
+def test_the_boot_job_is_disabled_though_it_runs(mac: Laptop, macos: str) -> None:
     mac.macos = macos
     mac.disabled = {"com.example.other": True, f"{LABEL}0": True, LABEL: False}
     mac.assert_well()
     mac.disabled = {LABEL: True, "com.example.other": False}
-    found = mac.fault("daemon.disabled")
-    assert (found["level"], found["subject"]) == ("fail", "daemon") and "after a reboot the alias is gone" in found[
+    found = mac.fault("job.disabled")
+    assert (found["level"], found["subject"]) == ("fail", "boot job") and "after a reboot the alias is gone" in found[
         "text"
     ]
     assert found["fix"] == f"sudo launchctl enable system/{LABEL}"
@@ -338,10 +340,10 @@ def test_the_daemon_is_disabled_though_it_runs(mac: Laptop, macos: str) -> None:
     mac.assert_well()
 
 
-def test_a_disabled_daemon_after_a_reboot(mac: Laptop) -> None:
+def test_a_disabled_boot_job_after_a_reboot(mac: Laptop) -> None:
     mac.disabled = {LABEL: True}
     mac.reboot()
-    mac.apply(mac.fault("daemon.off", "alias.missing")["fix"])
+    mac.apply(mac.fault("job.off", "alias.missing")["fix"])
     mac.assert_well()
 
 
@@ -360,20 +362,20 @@ def test_the_label_belongs_to_something_else(laptop: Make, label: str, fix: str,
     mac.write(path, text, owner=0)
     if loaded:
         mac.load(path)
-    found = mac.faults()["daemon.conflict"]
-    assert (found["level"], found["subject"], found["fix"]) == ("fail", "daemon", fix)
+    found = mac.faults()["job.conflict"]
+    assert (found["level"], found["subject"], found["fix"]) == ("fail", "boot job", fix)
     assert path in found["text"] and "adds 10.1.2.3" in found["text"]
     mac.apply(found["fix"])
     assert mac.faults().keys() == {"service.none", "names.browsers-only"}
 
 
 @pytest.mark.parametrize("label", ["co.cozy.add-lo0-alias-for-docker", "a-label-that-is-not-its-file-name"])
-def test_another_daemon_claims_the_address(mac: Laptop, label: str) -> None:
+def test_another_boot_job_claims_the_address(mac: Laptop, label: str) -> None:
     other = f"{DAEMONS}/co.cozy.add-lo0-alias-for-docker.plist"
     mac.write(other, mac.path(PLIST).read_text().replace(LABEL, label), owner=0)
     mac.load(other)
-    found = mac.fault("daemon.claimed")
-    assert (found["level"], found["subject"]) == ("warn", "daemon")
+    found = mac.fault("job.claimed")
+    assert (found["level"], found["subject"]) == ("warn", "boot job")
     assert found["text"] == f"{other} adds {IP}, too; both may stay"
     mac.apply(found["fix"])
     mac.assert_well()

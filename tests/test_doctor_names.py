@@ -98,9 +98,9 @@ def test_a_name_that_leads_to_another_machine(box: Make) -> None:
     machine.hosts.write_text(USUAL + "127.0.0.1 shop.test\n192.0.2.7 web.shop.test\n")
     found = machine.findings()
     assert found["names.elsewhere"]["level"] == "fail"
-    assert "web.shop.test leads to 192.0.2.7" in found["names.elsewhere"]["text"]
+    assert "web.shop.test resolves to 192.0.2.7" in found["names.elsewhere"]["text"]
     assert found["names.elsewhere"]["fix"] == "remove web.shop.test from line 3 of /etc/hosts, then: make dev-hosts"
-    assert "shop.test leads to 127.0.0.1" in found["names.resolve"]["text"]
+    assert "shop.test resolves to 127.0.0.1" in found["names.resolve"]["text"]
     machine.hosts.write_text(machine.hosts.read_text().replace("192.0.2.7 web.shop.test\n", ""))
     machine.fix("make dev-hosts")
     assert machine.findings().keys() == {"names.resolve"}
@@ -160,7 +160,7 @@ def test_one_name_is_asked_for_all_below_its_parent_and_etc_hosts_has_its_own(bo
         server.kill()
         asked = set(server.communicate()[0].split())
     assert asked == {names[0]}
-    assert found["names.resolve"]["text"] == f"{names[7]} leads to 127.0.0.1"
+    assert found["names.resolve"]["text"] == f"{names[7]} resolves to 127.0.0.1"
     assert f"{', '.join(names[:3])} and 46 more" in found["names.browsers-only"]["text"]
 
 

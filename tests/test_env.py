@@ -220,9 +220,9 @@ def test_it_works_from_anywhere_with_c(rendered: Render, run: Run) -> None:
     assert done.stdout == run("make", "-s", "dev-env", cwd=here, check=True).stdout
 
 
-def test_the_readmes_say_how_each_framework_is_started_and_what_its_settings_say(rendered: Render) -> None:
-    for readme in (PROJECT / "README.md", rendered() / "localdev/README.md"):
-        text = readme.read_text()
+def test_the_pages_say_how_each_framework_is_started_and_what_its_settings_say(rendered: Render) -> None:
+    for page in (PROJECT / "docs/services.md", rendered() / "localdev/README.md"):
+        text = page.read_text()
         for command in COMMANDS.values():
             assert f"| `{command.format(port=3000)}` |" in text
         for name, setting in (

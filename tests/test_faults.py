@@ -51,7 +51,7 @@ WantedBy=multi-user.target
 """
 # What root's script may call by its path; a shell and sudo are no steps, they are what is killed.
 COMMAND = re.compile(r"(?:(?<![\w.])|(?<=\\n))/(?:usr/)?s?bin/(?!sh\b|sudo\b)[a-z][a-z0-9_-]*")
-# The number of the process that wrote a file beside the daemon's.
+# The number of the process that wrote a file beside the boot job's.
 NUMBER = re.compile(r"\.(\d+)$")
 
 # Stands before a command: counts root's calls and, as told in /mnt/faults, kills all of the caller's group, fails, or is late.
@@ -118,9 +118,9 @@ Facts = tuple[dict[str, Any], Any]
 class Machine:
     """A machine with generated repos, on which host-alias runs as an ordinary user who may become root."""
 
-    daemon: str  # the name of the daemon's file
+    job: str  # the name of the boot job's file
     ours: str  # in a repo
-    folder: Path  # of the daemons' files, as the tests see it
+    folder: Path  # of the boot jobs' files, as the tests see it
 
     def say(self, *words: str, repo: str = "repo") -> Result:
         """Run host-alias of a repo; -9 is the exit code of one that was killed."""
@@ -131,26 +131,26 @@ class Machine:
         raise NotImplementedError
 
     def clone(self, name: str, edit: Callable[[str], str]) -> None:
-        """Make another repo whose configuration and daemon are edited."""
+        """Make another repo whose configuration and boot job are edited."""
         self.copy(name)
         for file in (self.ours, "host-alias.conf"):
             path = self.localdev(name) / file
             path.write_text(edit(path.read_text()))
 
     def text(self) -> str:
-        """Return what our repo wants the daemon's file to be."""
+        """Return what our repo wants the boot job's file to be."""
         return (self.localdev() / self.ours).read_text()
 
     def older(self) -> str:
-        """Return the daemon's file as an earlier release wrote it; what it does differs."""
+        """Return the boot job's file as an earlier release wrote it; what it does differs."""
         raise NotImplementedError
 
     def install(self, text: str) -> None:
-        """Put `text` in the place of the daemon's file and load it as an earlier `up` did."""
+        """Put `text` in the place of the boot job's file and load it as an earlier `up` did."""
         raise NotImplementedError
 
     def unload(self) -> None:
-        """Let the daemon be off, with its file in place."""
+        """Let the boot job be off, with its file in place."""
         raise NotImplementedError
 
     def remove_address(self) -> None:
@@ -183,15 +183,15 @@ class Machine:
         raise NotImplementedError
 
     def small_disk(self) -> contextlib.AbstractContextManager[None]:
-        """Let the daemons' folder be an empty file system with little room."""
+        """Let the boot jobs' folder be an empty file system with little room."""
         raise NotImplementedError
 
     def read_only(self) -> contextlib.AbstractContextManager[None]:
-        """Let nobody write into the daemons' folder, not even root."""
+        """Let nobody write into the boot jobs' folder, not even root."""
         raise NotImplementedError
 
     def stamp(self, seconds: int) -> None:
-        """Date all files of the repo and the daemons' folder."""
+        """Date all files of the repo and the boot jobs' folder."""
         for path in (*self.localdev().rglob("*"), *self.folder.rglob("*")):
             os.utime(path, (seconds, seconds), follow_symlinks=False)
 
@@ -204,7 +204,7 @@ class Machine:
         raise NotImplementedError
 
     def files(self) -> dict[str, Any]:
-        """Return what is in the daemons' folder: of each file all but its times."""
+        """Return what is in the boot jobs' folder: of each file all but its times."""
         found = {}
         for path in sorted(self.folder.rglob("*")):
             about = path.lstat()
@@ -244,7 +244,7 @@ def replace_tree(folder: Path, files: dict[str, Any]) -> None:
 class Linux(Machine):
     """A box, with a stand-in for systemd or without any."""
 
-    daemon = f"{LABEL}.service"
+    job = f"{LABEL}.service"
     ours = "host-alias.service"
 
     def __init__(self, box: Box, folder: Path, systemd: bool) -> None:
@@ -300,11 +300,11 @@ class Linux(Machine):
         return FIRST_UNIT
 
     def install(self, text: str) -> None:
-        (self.folder / self.daemon).write_text(text)
-        self.sh(f"systemctl restart {self.daemon}; systemctl enable {self.daemon}")
+        (self.folder / self.job).write_text(text)
+        self.sh(f"systemctl restart {self.job}; systemctl enable {self.job}")
 
     def unload(self) -> None:
-        self.sh(f"systemctl disable {self.daemon}")
+        self.sh(f"systemctl disable {self.job}")
 
     def remove_address(self) -> None:
         self.sh(f"ip address delete {IP}/32 dev lo")
@@ -358,7 +358,7 @@ class Linux(Machine):
 class Mac(Machine):
     """The pretend Mac, whose sudo never asks."""
 
-    daemon = f"{LABEL}.plist"
+    job = f"{LABEL}.plist"
     ours = "host-alias.plist"
 
     def __init__(self, folder: Path, repo: Path) -> None:
@@ -368,7 +368,8 @@ class Mac(Machine):
         self.source = repo / "localdev"
         self.mac.put(self.source, "/Users/alice/repo/localdev")
         self.folder = self.mac.path(DAEMONS)
-        sources = [self.source / "host-alias", self.source / "sh/common.sh", self.source / "sh/darwin.sh"]
+        sources = [self.source / "host-alias", self.source / "sh/common.sh", self.source / "sh/job.sh"]
+        sources.append(self.source / "sh/darwin.sh")
         self.paths = sorted({path for source in sources for path in COMMAND.findall(source.read_text())})
         self.paths = [path for path in self.paths if self.mac.path(path).is_symlink() or self.mac.path(path).exists()]
         assert {"/bin/cat", "/bin/mv", "/bin/rm", "/bin/sleep", "/bin/launchctl", "/sbin/ifconfig"} <= set(self.paths)
@@ -406,10 +407,8 @@ class Mac(Machine):
         return re.sub(r"\t\t<string>(netmask|255[.0-9]*)</string>\n", "", text)
 
     def install(self, text: str) -> None:
-        (self.folder / self.daemon).write_text(text)
-        assert (
-            self.mac.run(["/bin/launchctl", "bootstrap", "system", f"{DAEMONS}/{self.daemon}"], user=0).returncode == 0
-        )
+        (self.folder / self.job).write_text(text)
+        assert self.mac.run(["/bin/launchctl", "bootstrap", "system", f"{DAEMONS}/{self.job}"], user=0).returncode == 0
 
     def unload(self) -> None:
         assert self.mac.run(["/bin/launchctl", "bootout", f"system/{LABEL}"], user=0).returncode == 0
@@ -507,7 +506,7 @@ FROM_EVERY_STATE = pytest.mark.parametrize(
 
 
 def left_over(machine: Machine) -> list[str]:
-    """Return the files that stand half written beside the daemons'."""
+    """Return the files that stand half written beside the boot jobs'."""
     return [name for name in machine.files() if NUMBER.search(name)]
 
 
@@ -639,7 +638,7 @@ def test_a_shell_of_root_that_is_killed_alone_is_no_refused_password(
 
 @ANYWHERE
 @pytest.mark.parametrize("state", [fresh, older])
-def test_a_full_disk_is_told_in_one_line_and_changes_no_daemon(
+def test_a_full_disk_is_told_in_one_line_and_changes_no_boot_job(
     machine: Machine, state: Callable[[Machine], None]
 ) -> None:
     done = undisturbed(machine, "up", fresh).done
@@ -665,7 +664,7 @@ def test_a_full_disk_is_told_in_one_line_and_changes_no_daemon(
 
 @ANYWHERE
 @pytest.mark.parametrize(("verb", "state"), [("up", fresh), ("up", older), ("down", set_up)])
-def test_a_folder_that_is_read_only_is_told_in_one_line_and_changes_no_daemon(
+def test_a_folder_that_is_read_only_is_told_in_one_line_and_changes_no_boot_job(
     machine: Machine, verb: str, state: Callable[[Machine], None]
 ) -> None:
     case = undisturbed(machine, verb, state)
@@ -718,7 +717,7 @@ def test_nothing_asks_for_the_time(rendered: Render) -> None:
 
 
 def newer(text: str) -> str:
-    """Return configuration or daemon as a later release writes it."""
+    """Return configuration or boot job as a later release writes it."""
     return re.sub(r"(host-alias format )\d+:", r"\g<1>99:", text)
 
 

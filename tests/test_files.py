@@ -20,7 +20,7 @@ ALWAYS = USERS | {
     ".copier-answers.localdev.yml",
     *(f"localdev/{name}" for name in ("README.md", "compose.yaml", "host-alias", "localdev.mk", "routes.awk")),
     *(f"localdev/host-alias.{kind}" for kind in ("conf", "plist", "service")),
-    *(f"localdev/sh/{name}.sh" for name in ("common", "darwin", "hosts", "linux", "os", "ports", "stack")),
+    *(f"localdev/sh/{name}.sh" for name in ("common", "darwin", "hosts", "job", "linux", "os", "ports", "stack")),
     *("localdev/sh/env.awk", "localdev/sh/hosts.awk", "localdev/sh/ports.awk"),
     "localdev/.gitignore",
     *(
@@ -140,7 +140,7 @@ def test_systemd_accepts_the_unit(rendered: Render, run: Run, tmp_path: Path) ->
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_older_projects_on_the_machine_find_what_they_read_in_a_daemon(rendered: Render) -> None:
+def test_older_projects_on_the_machine_find_what_they_read_in_a_boot_job(rendered: Render) -> None:
     """They take a later format for as good as theirs, so it must go on to say these things in the same way."""
     answers = {"alias_ip": "10.254.254.253", "alias_label": "com.example.shop"}
     unit, plist = ((rendered(**answers) / f"localdev/host-alias.{kind}").read_text() for kind in ("service", "plist"))
@@ -159,19 +159,19 @@ def test_older_projects_on_the_machine_find_what_they_read_in_a_daemon(rendered:
 
 
 def test_unit_and_plist_carry_the_same_format_and_nothing_of_the_project(rendered: Render) -> None:
-    def daemons(**answers: str) -> list[str]:
+    def jobs(**answers: str) -> list[str]:
         return [(rendered(**answers) / f"localdev/host-alias.{kind}").read_text() for kind in ("plist", "service")]
 
-    formats = [re.findall(r"host-alias format ([0-9]+)\b", text) for text in daemons()]
+    formats = [re.findall(r"host-alias format ([0-9]+)\b", text) for text in jobs()]
     assert [len(found) for found in formats] == [1, 1]
-    # All repos of a machine share one daemon: two that differ would replace each other's for ever.
-    assert daemons() == daemons(project_slug="other", web_port="9999", native_services="x:1", databases="[redis]")
+    # All repos of a machine share one boot job: two that differ would replace each other's for ever.
+    assert jobs() == jobs(project_slug="other", web_port="9999", native_services="x:1", databases="[redis]")
 
 
-def test_a_changed_daemon_has_a_new_format() -> None:
+def test_a_changed_boot_job_has_a_new_format() -> None:
     """When this fails: raise the number in that file's `host-alias format N`, then put it with the new digest here.
 
-    An installed daemon is replaced when its format is older and left alone when it is newer, so a text may never change
+    An installed boot job is replaced when its format is older and left alone when it is newer, so a text may never change
     under the same number.
     """
     files = ("host-alias.plist", "host-alias.service")
@@ -244,7 +244,7 @@ def test_variables_move_ports_and_host(rendered: Render, run: Run) -> None:
 def test_shell_scripts_are_clean_and_formatting_changes_nothing(rendered: Render, run: Run, proxy: str) -> None:
     here = rendered(web_proxy=proxy, github_workflow="true")
     found = scripts(here)
-    assert len(found) == 11
+    assert len(found) == 12
     for extra in ((), ("-x",)):
         done = run(TOOLS / "shellcheck", "--norc", *extra, *found, cwd=here)
         assert done.returncode == 0, done.stdout

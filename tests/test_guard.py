@@ -224,5 +224,5 @@ def test_a_guard_that_cannot_be_set_up_is_a_failure_and_no_address_is_left_witho
     code, out, err = box("up")
     assert (code, out) == (1, "")
     assert "Could not process rule" in err
-    assert err.endswith(f"Now: {ALIAS_IP} is missing, its daemon is installed, not loaded\n")
+    assert err.endswith(f"Now: {ALIAS_IP} is missing, its boot job is installed, not loaded\n")
     assert box.addresses() == []

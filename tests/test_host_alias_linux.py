@@ -76,7 +76,7 @@ def test_from_a_fresh_machine_to_the_address_and_back(plain: Box) -> None:
     )
     code, out, err = plain("down", "--yes")
     assert (code, out) == (0, "")
-    assert err.endswith(f"host-alias: {IP} and its daemon are gone.\n")
+    assert err.endswith(f"host-alias: {IP} and its boot job are gone.\n")
     assert plain.addresses() == []
     code, out, err = plain("down", "--yes")
     assert (code, out) == (0, "")
@@ -227,11 +227,11 @@ ENVIRONMENTS = {
     },
     "names of the script's variables": dict.fromkeys(
         (
-            *("address", "daemon", "claimed", "claimant", "elsewhere", "route", "label", "ip", "here", "self", "link"),
+            *("address", "job", "claimed", "claimant", "elsewhere", "route", "label", "ip", "localdev", "self", "link"),
             *(
                 "loopback",
                 "ours",
-                "daemons",
+                "folder",
                 "installed",
                 "wanted",
                 "text",
@@ -553,7 +553,7 @@ def test_units_that_cannot_be_written_fail_with_the_reason_and_leave_no_file(box
     assert (code, out) == (1, "")
     assert "Read-only file system" in err
     assert err.endswith(
-        f"host-alias: a command failed (its message is above). Now: {IP} is missing, its daemon is missing\n"
+        f"host-alias: a command failed (its message is above). Now: {IP} is missing, its boot job is missing\n"
     )
     assert box.units() == []
 
@@ -578,7 +578,7 @@ def test_a_failing_systemctl_is_exit_code_1_with_its_message_and_the_state(box: 
     assert "Failed to do it: Access denied\n" in err
     assert err.endswith(
         "host-alias: a command failed (its message is above)."
-        f" Now: {IP} is {state}, its daemon is installed, not loaded\n"
+        f" Now: {IP} is {state}, its boot job is installed, not loaded\n"
     )
     assert box.units() == [f"./{LABEL}.service"]
     assert box("check")[0] == 3
@@ -588,7 +588,7 @@ def test_a_failing_systemctl_is_exit_code_1_with_its_message_and_the_state(box: 
     assert box("check") == (0, "", "")
 
 
-def test_a_failing_ip_is_exit_code_1_and_the_daemon_is_not_enabled(box: Box) -> None:
+def test_a_failing_ip_is_exit_code_1_and_the_boot_job_is_not_enabled(box: Box) -> None:
     real = shutil.which("ip")
     box.root(f"cp -L {real} /mnt/real-ip")
     # /sbin/ip may be a file or a link, so it is covered where it is.
@@ -603,7 +603,7 @@ def test_a_failing_ip_is_exit_code_1_and_the_daemon_is_not_enabled(box: Box) -> 
     code, out, err = box("up")
     assert (code, out) == (1, "")
     assert "RTNETLINK answers: Operation not permitted\n" in err
-    assert err.endswith(f"Now: {IP} is missing, its daemon is installed, not loaded\n")
+    assert err.endswith(f"Now: {IP} is missing, its boot job is installed, not loaded\n")
     assert box.units() == [f"./{LABEL}.service"]
     assert "guard" not in box.root("nft list ruleset")
 
@@ -627,7 +627,7 @@ def test_a_unit_for_a_longer_address_is_no_claim(box: Box) -> None:
     assert code == 0
     removal = f"sudo systemctl disable --now other.service && sudo rm {UNITS}/other.service"
     assert err.endswith(
-        f"host-alias: {UNITS}/other.service adds {IP}. If no project of this machine uses that any more:"
+        f"host-alias: {UNITS}/other.service adds {IP}. If no repo of this machine uses that any more:"
         f" {removal} && {{ grep -qswF {IP} {UNITS}/*.service || sudo ip address delete {IP}/32 dev lo; }}\n"
     )
     assert f"also     {UNITS}/other.service  adds {IP}\n" in box("status")[1]
@@ -846,7 +846,9 @@ def test_the_same_label_with_another_address_is_refused_and_both_are_named(machi
     for verb in ("up", "plan", "down"):
         code, out, err = machine(verb)
         assert (code, out) == (1, "")
-        assert err == (f"host-alias: {UNIT} adds {other}, not {IP}. Give one of the two another label\n")
+        assert err == (
+            f"host-alias: {UNIT} adds {other}, not {IP}. Give one of the two another label: make dev-update\n"
+        )
     assert machine("check")[0] == 3
     assert f"in conflict: it adds {other}" in machine("status")[1]
     assert machine.sh(f"cat {UNIT}; stat -c '%i %Y' {UNIT}; ip -o address show") == before
@@ -915,7 +917,7 @@ def test_a_start_that_fails_is_exit_code_1_with_systemds_message(machine: Machin
     assert f"Job for {LABEL}.service failed" in err
     assert err.endswith(
         "host-alias: a command failed (its message is above)."
-        f" Now: {IP} is missing, its daemon is installed, not loaded\n"
+        f" Now: {IP} is missing, its boot job is installed, not loaded\n"
     )
     assert "guard" not in machine.sh("nft list ruleset")
     assert machine.sh(f"find {UNITS} -name '*.service.[0-9]*'") == ""

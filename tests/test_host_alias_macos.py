@@ -203,7 +203,7 @@ def test_fresh_up_asks_once_after_the_reason_and_the_exact_commands(laptop: Make
     assert (seen.code, mac.prompts) == (0, 1)
     assert seen.before == (
         f"host-alias: {IP} is not on lo0 and nothing adds it at boot.\n"
-        'host-alias: macOS will show "Background Items Added" for ifconfig: that is this daemon.\n'
+        'host-alias: macOS will show "Background Items Added" for ifconfig: that is this boot job.\n'
         f"{SHOWN_FIRST}\n{plan}"
     )
     assert seen.after == f"\nhost-alias: {IP} is on lo0, now and after every reboot.\n"
@@ -342,7 +342,7 @@ def test_an_address_taken_away_by_a_vpn_client_comes_back(laptop: Make) -> None:
     mac.remove_alias(IP)
     before = mac.everything()[0]
     assert mac.on_terminal("up").code == 0
-    assert mac.as_root()[-1] == f"/sbin/ifconfig lo0 alias {IP} netmask 255.255.255.255", "the daemon is left alone"
+    assert mac.as_root()[-1] == f"/sbin/ifconfig lo0 alias {IP} netmask 255.255.255.255", "the boot job is left alone"
     assert (mac.everything()[0], mac.prompts) == (before, 1)
     assert_is_installed(mac)
 
@@ -378,7 +378,7 @@ def test_a_stale_plist_is_replaced_and_reloaded(laptop: Make, how: str, drains: 
     mac.install(STALE[how](mac.plist))
     mac.bootout_drains = drains
     assert mac.say("check") == (
-        *(3, "", f"host-alias: {IP} is on lo0, but its daemon {PLIST} is out of date. Run: make dev-alias\n"),
+        *(3, "", f"host-alias: {IP} is on lo0, but its boot job {PLIST} is out of date. Run: make dev-alias\n"),
     )
     assert mac.on_terminal("up").code == 0
     assert mac.prompts == 1
@@ -429,13 +429,13 @@ def test_the_same_label_with_another_ip_is_refused(laptop: Make, verb: str) -> N
     path = f"{DAEMONS}/local.shared.plist"
     mac.install(mac.plist.replace(IP, "10.1.2.3"), path)
     before = mac.everything()
-    line = f"host-alias: {path} adds 10.1.2.3, not {IP}. Give one of the two another label\n"
+    line = f"host-alias: {path} adds 10.1.2.3, not {IP}. Give one of the two another label: make dev-update\n"
     assert mac.say(verb) == (1, "", line)
     assert mac.on_terminal(verb, answers=()) == Session(1, line, "")
     assert (mac.everything(), mac.prompts, mac.as_root()) == (before, 0, [])
     code, out, _ = mac.say("status")
     assert code == 3
-    assert f"daemon   {path}  in conflict: it adds 10.1.2.3\n" in out
+    assert f"job      {path}  in conflict: it adds 10.1.2.3\n" in out
 
 
 @pytest.mark.parametrize("kind", ["not a plist", "empty", "unreadable", "a folder", "a link to nothing"])
@@ -450,7 +450,7 @@ def test_a_file_in_our_place_that_cannot_be_ours_is_refused(laptop: Make, kind: 
         mac.write(PLIST, {"not a plist": "hello\n", "unreadable": mac.plist}.get(kind, ""), owner=0)
         path.chmod(0o600 if kind == "unreadable" else 0o644)
     before = mac.everything()
-    line = f"host-alias: {PLIST} adds no address that can be read, not {IP}. Give one of the two another label\n"
+    line = f"host-alias: {PLIST} adds no address that can be read, not {IP}. Give one of the two another label: make dev-update\n"
     for verb in ("up", "plan", "down"):
         assert mac.say(verb) == (1, "", line)
     assert mac.say("check")[0] == 3
@@ -477,17 +477,17 @@ def test_a_plist_that_is_a_link_is_replaced_by_a_file(laptop: Make) -> None:
 
 
 def with_the_old_set_up(mac: Laptop) -> Laptop:
-    """Bring `mac` to where the article leaves it: the alias with the mask of its class, and its daemon."""
+    """Bring `mac` to where the article leaves it: the alias with the mask of its class, and its boot job."""
     mac.install(OLD_TEXT, OLD_PLIST)
     assert mac.masks[OLD_IP] == "0xffff0000"
     return mac
 
 
 @GENERATIONS
-def test_the_old_daemon_under_its_own_label_is_older_and_replaced(laptop: Make, macos: str) -> None:
+def test_the_old_boot_job_under_its_own_label_is_older_and_replaced(laptop: Make, macos: str) -> None:
     mac = with_the_old_set_up(laptop(macos, alias_label=OLD_LABEL, alias_ip=OLD_IP))
     assert mac.say("check") == (
-        *(3, "", f"host-alias: {OLD_IP} is on lo0, but its daemon {OLD_PLIST} is out of date. Run: make dev-alias\n"),
+        *(3, "", f"host-alias: {OLD_IP} is on lo0, but its boot job {OLD_PLIST} is out of date. Run: make dev-alias\n"),
     )
     assert mac.on_terminal("up").code == 0
     assert mac.prompts == 1
@@ -499,7 +499,7 @@ def test_the_old_daemon_under_its_own_label_is_older_and_replaced(laptop: Make, 
     assert mac.say("check") == (0, "", "")
 
 
-def test_beside_the_old_daemon_ours_is_installed_and_the_old_one_named(laptop: Make) -> None:
+def test_beside_the_old_boot_job_ours_is_installed_and_the_old_one_named(laptop: Make) -> None:
     mac = with_the_old_set_up(laptop(alias_ip=OLD_IP))
     ours = f"{DAEMONS}/local.host-alias.{OLD_IP}.plist"
     seen = mac.on_terminal("up")
@@ -657,7 +657,7 @@ def test_bootstrap_that_fails_twice_is_tried_again(mac: Laptop) -> None:
 
 
 FAILURES = {
-    # which command -> exit code, message, is the address there afterwards, the daemon afterwards
+    # which command -> exit code, message, is the address there afterwards, the boot job afterwards
     "launchctl bootstrap": (
         *((5, FIVE, "present", "installed, not loaded"),),
         (119, "Bootstrap failed: 119: Service is disabled", "present", "installed, not loaded"),
@@ -670,22 +670,22 @@ FAILURES = {
 
 
 @pytest.mark.parametrize(
-    ("command", "rc", "message", "address", "daemon"),
+    ("command", "rc", "message", "address", "job"),
     [(command, *case) for command, cases in FAILURES.items() for case in cases],
     ids=lambda value: str(value) if str(value).isdigit() else None,
 )
 def test_a_command_that_fails_as_root_is_shown_and_the_last_line_tells_the_state(
-    mac: Laptop, command: str, rc: int, message: str, address: str, daemon: str
+    mac: Laptop, command: str, rc: int, message: str, address: str, job: str
 ) -> None:
     mac.fail(command, rc, message)
     code, out, err = mac.say("up")
     assert (code, out) == (1, "")
     assert err.splitlines()[-2:] == [
         message,
-        f"host-alias: a command failed (its message is above). Now: {IP} is {address}, its daemon is {daemon}",
+        f"host-alias: a command failed (its message is above). Now: {IP} is {address}, its boot job is {job}",
     ]
     assert (IP in mac.addresses, mac.path(PLIST).exists(), LABEL in mac.loaded) == (
-        *(address == "present", daemon != "missing", False),
+        *(address == "present", job != "missing", False),
     )
     assert list(mac.path(DAEMONS).glob("*.plist.*")) == []
     assert mac.say("check")[0] == 3
@@ -725,7 +725,7 @@ def test_a_job_that_launchd_keeps_is_a_failure(laptop: Make, verb: str, rc: int,
     assert message in err
     assert err.splitlines()[-2:] == [
         last,
-        f"host-alias: a command failed (its message is above). Now: {IP} is present, its daemon is out of date",
+        f"host-alias: a command failed (its message is above). Now: {IP} is present, its boot job is out of date",
     ]
     assert "bootstrap" not in "".join(mac.as_root())
 
@@ -735,7 +735,7 @@ def test_bootstrap_that_only_says_it_worked_is_a_failure(mac: Laptop) -> None:
     code, _, err = mac.say("up")
     assert code == 1
     assert last_line(err) == (
-        f"host-alias: the commands ran, yet {IP} is on lo0, but its daemon {PLIST} is installed, not loaded."
+        f"host-alias: the commands ran, yet {IP} is on lo0, but its boot job {PLIST} is installed, not loaded."
         " Run: make dev-status"
     )
 
@@ -755,7 +755,7 @@ def test_a_managed_mac_that_forbids_addresses_changes_nothing(mac: Laptop) -> No
     assert code == 1
     assert err.splitlines()[-2:] == [
         "ifconfig: ioctl (SIOCAIFADDR): permission denied",
-        f"host-alias: a command failed (its message is above). Now: {IP} is missing, its daemon is missing",
+        f"host-alias: a command failed (its message is above). Now: {IP} is missing, its boot job is missing",
     ]
     assert mac.everything() == before
 
@@ -818,9 +818,9 @@ def test_down_leaves_nothing(laptop: Make, macos: str) -> None:
     plan = mac.say("down", "--dry-run")[1]
     seen = mac.on_terminal("down", "--yes")
     assert (seen.code, mac.prompts) == (0, 1)
-    others_too = "every project of this machine that uses the address is cut off"
-    assert seen.before == f"host-alias: removing {IP} from lo0, and its daemon: {others_too}.\n{SHOWN_FIRST}\n{plan}"
-    assert seen.after == f"\nhost-alias: {IP} and its daemon are gone.\n"
+    others_too = "every repo of this machine that uses the address is cut off"
+    assert seen.before == f"host-alias: removing {IP} from lo0, and its boot job: {others_too}.\n{SHOWN_FIRST}\n{plan}"
+    assert seen.after == f"\nhost-alias: {IP} and its boot job are gone.\n"
     assert (mac.masks, mac.loaded, list(mac.path(DAEMONS).iterdir())) == (others, {}, [])
     assert mac.say("check")[0] == 3
     gone = f"host-alias: nothing to remove: {IP} is not on lo0 and nothing adds it at boot.\n"
@@ -844,7 +844,7 @@ def test_down_removes_what_there_is(mac: Laptop, rest: str) -> None:
 
 
 def job(*words: str) -> str:
-    """Return a daemon of somebody else that runs `words`."""
+    """Return a boot job of somebody else that runs `words`."""
     strings = "".join(f"<string>{word}</string>" for word in words)
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n<plist version="1.0"><dict><key>Label</key><string>x.y</string>'
@@ -880,7 +880,7 @@ CLAIMS = {
 
 
 @pytest.mark.parametrize("how", CLAIMS)
-def test_down_refuses_while_another_daemon_claims_the_address(mac: Laptop, how: str) -> None:
+def test_down_refuses_while_another_boot_job_claims_the_address(mac: Laptop, how: str) -> None:
     mac.set_up()
     other = f"{DAEMONS}/com.example.other.plist"
     mac.install(CLAIMS[how], other, loaded=False)
@@ -915,7 +915,7 @@ def test_down_refuses_while_another_daemon_claims_the_address(mac: Laptop, how: 
         "",
     ],
 )
-def test_a_daemon_that_does_not_add_the_address_claims_nothing(mac: Laptop, text: str) -> None:
+def test_a_boot_job_that_does_not_add_the_address_claims_nothing(mac: Laptop, text: str) -> None:
     mac.set_up()
     mac.install(text, f"{DAEMONS}/com.example.other.plist", loaded=False)
     assert "claims" not in mac.say("status")[1]
@@ -929,10 +929,8 @@ def test_a_daemon_that_does_not_add_the_address_claims_nothing(mac: Laptop, text
 def test_status_in_each_state(laptop: Make) -> None:
     mac = laptop()
 
-    def status(address: str, daemon: str, *more: str) -> str:
-        return "".join(
-            f"{line}\n" for line in (f"address  {IP}  {address} on lo0", f"daemon   {PLIST}  {daemon}", *more)
-        )
+    def status(address: str, job: str, *more: str) -> str:
+        return "".join(f"{line}\n" for line in (f"address  {IP}  {address} on lo0", f"job      {PLIST}  {job}", *more))
 
     todo = "next     make dev-alias"
     assert mac.say("status") == (3, status("missing", "missing", todo), "")
@@ -1003,7 +1001,7 @@ def test_it_works_from_any_directory_and_through_links(laptop: Make, cwd: str, c
         {"LC_ALL": "tr_TR.UTF-8"},
         {"LC_ALL": "de_DE.ISO8859-1", "LANG": "ja_JP.SJIS"},
         {"IFS": "0123456789./ ", "CDPATH": "/:/Users", "ENV": "/nowhere", "BASH_ENV": "/nowhere"},
-        {"ip": "10.1.1.1", "label": "x", "daemon": "ready", "address": "present", "installed": "/etc/passwd"}
+        {"ip": "10.1.1.1", "label": "x", "job": "ready", "address": "present", "installed": "/etc/passwd"}
         | {"dry_run": "yes", "ask": "-n", "here": "/", "verb": "down", "claimed": IP, "tries": "0", "code": "0"},
     ],
     ids=lambda env: " ".join(env),

@@ -618,7 +618,7 @@ def test_at_the_prompt_a_hostile_answer_is_refused_and_the_next_one_counts(
         "run natively": ("web:80;id", "Type name:port pairs", "web:80"),
         "Which databases": None,
         "Which web proxy": None,
-        "Below which domain": ("{{x}}.test", "Type a domain", "shop.test"),
+        "Under which domain": ("{{x}}.test", "Type a domain", "shop.test"),
         "On which port": ("80`id`", "Invalid input", "80"),
     }
     for question, typed in hostile.items():
@@ -1183,12 +1183,14 @@ def test_a_port_from_the_environment_is_refused_in_one_line_or_printed_as_it_is(
     routes = Routes(tmp_path, run)
     routes.write(CONF.replace("databases=", "databases=redis=redis://h:${REDIS_PORT:-6379}/0"), "web 3000\n")
     more = [LOCALDEV / "sh/env.awk"] if name == "REDIS_PORT" else []
-    want = {"LOCALDEV_HTTP_PORT": "http_port", "LOCALDEV_HTTPS_PORT": "https_port", "REDIS_PORT": "env"}[name]
+    want = {"LOCALDEV_HTTP_PORT": "urls", "LOCALDEV_HTTPS_PORT": "https_port", "REDIS_PORT": "env"}[name]
     for value in VALUES:
         code, out, err = routes(want, *more, **{name: value})
         if is_port(value):
             assert (code, err) == (0, "")
-            assert f"redis://h:{value}/0" in out if more else out == f"{value}\n"
+            shown = {"urls": f":{value}/", "https_port": f"{value}\n", "env": f"redis://h:{value}/0"}[want]
+            # A URL leaves port 80 out.
+            assert shown in out or (want == "urls" and int(value) == 80)
         else:
             assert (code, out) == (1, "")
             assert re.fullmatch(
@@ -1430,7 +1432,7 @@ def test_nothing_is_left_that_others_may_write_whatever_the_umask(
 # At the moment at which root is asked for, somebody puts other files in the place of the repo's.
 SWAPS = r"""
 cd /mnt/*/localdev
-for name in host-alias host-alias.conf host-alias.service host-alias.plist routes sh/common.sh sh/linux.sh sh/hosts.sh; do
+for name in host-alias host-alias.conf host-alias.service host-alias.plist routes sh/common.sh sh/job.sh sh/linux.sh sh/hosts.sh; do
 	sed 's/10[.]254[.]254[.]254/10.6.6.6/g; s/^web /evil /' "$name" >"$name.evil"
 	printf '%s\n' 'ExecStart=/bin/touch /mnt/canary' '[ "$(id -u)" -ne 0 ] || touch /mnt/canary' >>"$name.evil"
 	mv -f "$name.evil" "$name"

@@ -61,7 +61,7 @@ REPOS = [Repo(version, label, ip) for version in VERSIONS for ip in IPS for labe
 
 @dataclass(frozen=True)
 class State:
-    """What the commands of all repos can change: text of each daemon, which ones the system has switched on, addresses."""
+    """What the commands of all repos can change: text of each boot job, which ones the system has switched on, addresses."""
 
     files: dict[str, str] = field(default_factory=dict)
     on: frozenset[str] = frozenset()
@@ -71,7 +71,7 @@ class State:
 class Machine(Protocol):
     """A machine with all repos on it."""
 
-    daemon: str
+    job: str
     texts: dict[Repo, str]
 
     def say(self, repo: Repo, *words: str) -> Result:
@@ -103,13 +103,13 @@ class Machine(Protocol):
 
 
 def ip_of(text: str) -> str:
-    """Return the address that a daemon adds."""
+    """Return the address that a boot job adds."""
     (found,) = (ip for ip in IPS if ip in text)
     return found
 
 
 def format_of(text: str) -> int:
-    """Return a daemon's format."""
+    """Return a boot job's format."""
     return int(re.search(r"host-alias format (\d+)", text)[1])
 
 
@@ -119,7 +119,7 @@ def in_conflict(state: State, repo: Repo) -> bool:
 
 
 def is_good(state: State, repo: Repo, text: str) -> bool:
-    """Tell whether the installed daemon is as good for `repo` as its own `text`, or better."""
+    """Tell whether the installed boot job is as good for `repo` as its own `text`, or better."""
     there = state.files.get(repo.label)
     return there is not None and ip_of(there) == repo.ip and (there == text or format_of(there) > format_of(text))
 
@@ -130,7 +130,7 @@ def is_satisfied(state: State, repo: Repo, text: str) -> bool:
 
 
 def others(state: State, repo: Repo) -> dict[str, str]:
-    """Return label -> address of every daemon but the one in the place of `repo`'s."""
+    """Return label -> address of every boot job but the one in the place of `repo`'s."""
     return {label: ip_of(text) for label, text in state.files.items() if label != repo.label}
 
 
@@ -155,7 +155,7 @@ def after_down(state: State, repo: Repo, yes: bool) -> tuple[int, State]:
 
 
 def after_reboot(state: State) -> State:
-    """Return what is there after a restart: what the daemons add."""
+    """Return what is there after a restart: what the boot jobs add."""
     return replace(state, addresses=frozenset(ip_of(state.files[label]) for label in state.on))
 
 
@@ -166,7 +166,7 @@ def act(machine: Machine, fleet: list[Repo], verb: str, repo: Repo) -> None:
     """Let `repo` do `verb`, and compare what it said and changed with the model."""
     before, asked = machine.state(), machine.asked()
     text = machine.texts[repo]
-    path = machine.daemon.format(repo.label)
+    path = machine.job.format(repo.label)
     happy = [one for one in fleet if is_satisfied(before, one, machine.texts[one])]
     if verb in ("reboot", "drop"):
         if verb == "reboot":
@@ -186,11 +186,11 @@ def act(machine: Machine, fleet: list[Repo], verb: str, repo: Repo) -> None:
         assert asked == int(code == 0 and repo not in happy), told
         assert (out, err == "") == ("", repo in happy), told
         if code == 1:
-            # The old ones say an address as often as the daemon does.
+            # The old ones say an address as often as the boot job does.
             assert re.search(f"{path} adds( {ip_of(before.files[repo.label])})+, not {repo.ip}[.]", err), told
         elif repo not in happy and not repo.is_old:
             for label, ip in others(before, repo).items():
-                assert re.search(f"{re.escape(machine.daemon.format(label))} (claims|adds) {ip}[,.]", err), told
+                assert re.search(f"{re.escape(machine.job.format(label))} (claims|adds) {ip}[,.]", err), told
     elif verb.startswith("down"):
         # The old ones know no --yes, and do not ask.
         expected = (
@@ -199,9 +199,7 @@ def act(machine: Machine, fleet: list[Repo], verb: str, repo: Repo) -> None:
         assert (code, after) == expected, told
         assert asked == int(after != before), told
         if code == 1 and not in_conflict(before, repo):
-            assert any(
-                machine.daemon.format(label) in err for label, ip in others(before, repo).items() if ip == repo.ip
-            )
+            assert any(machine.job.format(label) in err for label, ip in others(before, repo).items() if ip == repo.ip)
         if not repo.is_old and (code == 4 or after != before):
             assert re.search(rf"{re.escape(repo.ip)} .*every project of this machine .* is cut off", err), told
     else:
@@ -224,9 +222,10 @@ def look(machine: Machine, repos: list[Repo]) -> None:
     state = machine.state()
     for repo, (code, out) in zip(repos, machine.all_of(repos, "status"), strict=True):
         assert code == (0 if is_satisfied(state, repo, machine.texts[repo]) else 3), f"{repo}: {out}"
-        assert f"daemon   {machine.daemon.format(repo.label)}  " in out
+        # The old ones call it a daemon.
+        assert re.search(rf"^(job|daemon) +{re.escape(machine.job.format(repo.label))}  ", out, re.M)
         for label, ip in others(state, repo).items():
-            row = f"also     {machine.daemon.format(label)}  {'claims' if ip == repo.ip else 'adds'} {ip}\n"
+            row = f"also     {machine.job.format(label)}  {'claims' if ip == repo.ip else 'adds'} {ip}\n"
             assert row in out or (repo.is_old and ip != repo.ip), f"{repo}: no row {row}{out}"
     assert machine.state() == state
 
@@ -350,7 +349,7 @@ def parts(text: str) -> list[tuple[int, str]]:
 class LinuxMachine:
     """A box; what pretends to be systemd runs the units."""
 
-    daemon = f"{UNITS}/{{}}.service"
+    job = f"{UNITS}/{{}}.service"
 
     def __init__(self, folder: Path, scratch: Path, env: dict[str, str]) -> None:
         self.texts = texts(folder, "service")
@@ -435,7 +434,7 @@ DAEMONS = "/Library/LaunchDaemons"
 class MacMachine:
     """A pretend Mac."""
 
-    daemon = f"{DAEMONS}/{{}}.plist"
+    job = f"{DAEMONS}/{{}}.plist"
 
     def __init__(self, folder: Path, root: Path) -> None:
         self.texts = texts(folder, "plist")
@@ -554,8 +553,8 @@ def set_up(machine: Machine, *repos: Repo) -> State:
 
 
 def removal(machine: Machine, text: str, label: str) -> str:
-    """Return the commands for the removal of a daemon as a person copies them from a message."""
-    line = re.search(rf"^host-alias: {re.escape(machine.daemon.format(label))} .*?: (sudo .*)$", text, re.M)
+    """Return the commands for the removal of a boot job as a person copies them from a message."""
+    line = re.search(rf"^host-alias: {re.escape(machine.job.format(label))} .*?: (sudo .*)$", text, re.M)
     assert line, text
     return line[1]
 
@@ -567,7 +566,7 @@ def test_down_asks_and_a_no_changes_nothing(machine: Machine, answer: str) -> No
     child = machine.on_terminal(ours, "down")
     child.expect(r"Go on\? \[y/N\] ")
     assert f"{ours.ip} from lo" in child.before
-    assert "every project of this machine that uses the address is cut off" in child.before
+    assert "every repo of this machine that uses the address is cut off" in child.before
     child.send(answer if answer == "\x04" else f"{answer}\n")
     code, text = finish(child)
     assert (code, text.splitlines()[-1]) == (1, "host-alias: nothing was changed")
@@ -605,12 +604,12 @@ def test_on_a_mac_a_yes_is_followed_by_one_prompt_for_the_password(shared_mac: M
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_down_refuses_for_another_daemon_and_its_commands_remove_that_one(machine: Machine, terminal: bool) -> None:
+def test_down_refuses_for_another_boot_job_and_its_commands_remove_that_one(machine: Machine, terminal: bool) -> None:
     ours, theirs = named("current"), named("current", SECOND[IPS[0]])
     both, asked = set_up(machine, ours, theirs), machine.asked()
     code, text = finish(machine.on_terminal(ours, "down")) if terminal else machine.say(ours, "down", "--yes")[::2]
     assert (code, machine.state(), machine.asked()) == (1, both, asked)
-    assert text.startswith(f"host-alias: {machine.daemon.format(theirs.label)} claims {ours.ip}, too")
+    assert text.startswith(f"host-alias: {machine.job.format(theirs.label)} claims {ours.ip}, too")
     assert machine.paste(removal(machine, text, theirs.label))[0] == 0
     assert machine.state() == State({ours.label: both.files[ours.label]}, frozenset({ours.label}), both.addresses)
     machine.reboot()
@@ -671,7 +670,7 @@ def updated(
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_machine_with_the_daemon_of_before_an_update_follows(
+def test_a_machine_with_the_boot_job_of_before_an_update_follows(
     make_machine: Make, updated: dict[str, tuple[Path, Repo]], change: str
 ) -> None:
     folder, after = updated[change]
@@ -686,7 +685,7 @@ def test_a_machine_with_the_daemon_of_before_an_update_follows(
     assert both.files.keys() == {BEFORE.label, after.label}
     assert machine.say(after, "up") == (0, "", "")
     verb = "claims" if after.ip == BEFORE.ip else "adds"
-    assert f"also     {machine.daemon.format(BEFORE.label)}  {verb} {BEFORE.ip}\n" in machine.say(after, "status")[1]
+    assert f"also     {machine.job.format(BEFORE.label)}  {verb} {BEFORE.ip}\n" in machine.say(after, "status")[1]
     # What is printed removes the old one, and nothing else.
     assert machine.paste(removal(machine, err, BEFORE.label)) == (0, "", "")
     only = State({after.label: machine.texts[after]}, frozenset({after.label}), frozenset({after.ip}))
@@ -697,7 +696,7 @@ def test_a_machine_with_the_daemon_of_before_an_update_follows(
     assert "also" not in machine.say(after, "status")[1]
 
 
-def test_the_removal_of_the_old_daemon_keeps_an_address_that_another_one_adds(
+def test_the_removal_of_the_old_boot_job_keeps_an_address_that_another_one_adds(
     make_machine: Make, updated: dict[str, tuple[Path, Repo]]
 ) -> None:
     folder, after = updated["address"]
@@ -706,7 +705,7 @@ def test_the_removal_of_the_old_daemon_keeps_an_address_that_another_one_adds(
     code, _, err = machine.say(after, "up")
     assert code == 0
     for label in (BEFORE.label, neighbour.label):
-        assert machine.daemon.format(label) in err
+        assert machine.job.format(label) in err
     old, last = (removal(machine, err, label) for label in (BEFORE.label, neighbour.label))
     assert machine.paste(old) == (0, "", "")
     assert machine.state().addresses == {*before.addresses, after.ip}

@@ -184,8 +184,8 @@ def test_the_block_in_etc_hosts_is_the_same_under_every_shell(
 @pytest.mark.parametrize(
     "script",
     [
-        *("host-alias", "sh/common.sh", "sh/darwin.sh", "sh/hosts.sh", "sh/linux.sh", "sh/os.sh", "sh/ports.sh"),
-        *("sh/stack.sh", "proxy/entrypoint.sh", "proxy/nginx/server.sh", "proxy/caddy/server.sh"),
+        *("host-alias", "sh/common.sh", "sh/darwin.sh", "sh/hosts.sh", "sh/job.sh", "sh/linux.sh", "sh/os.sh"),
+        *("sh/ports.sh", "sh/stack.sh", "proxy/entrypoint.sh", "proxy/nginx/server.sh", "proxy/caddy/server.sh"),
     ],
 )
 def test_every_script_is_read_by_every_shell(shell: str, script: str, rendered: Render, run: Run) -> None:

@@ -136,8 +136,13 @@ def test_a_bad_ip_at_the_prompt_is_refused_and_asked_again(
         timeout=30,
     )
     for question in (
-        *("Short name of this project", "run natively", "Which databases", "Which web proxy", "Below which domain"),
-        *("which port of 127.0.0.1", "Which address shall this machine have", "Name of the job", "Shall a GitHub workflow"),
+        *("Short name of this project", "run natively", "Which databases", "Which web proxy", "Under which domain"),
+        *(
+            "which port of 127.0.0.1",
+            "At which address should containers",
+            "Name of the job",
+            "Should a GitHub workflow",
+        ),
     ):
         child.expect(question)
         if "address" in question:
@@ -187,7 +192,10 @@ def test_the_original_label_and_address_work_as_answers(rendered: Render, run: R
     ("ip", "warning"),
     [
         ("169.254.254.254", "Colima, Lima, Podman machine and OrbStack do not reach 169.254.254.254"),
-        *((ip, f"VPNs often use this range: the alias hides whoever has {ip} there") for ip in ("10.8.0.2", "10.80.1.1")),
+        *(
+            (ip, f"VPNs often use this range: the alias hides whoever has {ip} there")
+            for ip in ("10.8.0.2", "10.80.1.1")
+        ),
         *((ip, None) for ip in ("10.254.254.254", "10.28.0.5", "10.2.1.1", "10.128.0.2", "203.0.113.8")),
     ],
 )

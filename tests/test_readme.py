@@ -157,7 +157,7 @@ def test_the_exit_codes_are_those_of_the_scripts_help(rendered: Render, run: Run
 
 
 def test_the_example_of_routes_is_valid(rendered: Render, run: Run, tmp_path: Path) -> None:
-    (example,) = (block for block in re.findall(r"```\n(# service.*?)```", README, re.S))
+    (example,) = re.findall(r"```\n(# service.*?)```", (PROJECT / "docs/proxy.md").read_text(), re.S)
     (tmp_path / "routes").write_text(example)
     program = rendered() / "localdev/routes.awk"
     done = run(

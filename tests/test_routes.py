@@ -211,7 +211,7 @@ def test_a_port_that_is_none_is_refused_where_it_would_be_printed(routes, value:
         return done.returncode, done.stdout, done.stderr
 
     shown = re.sub("[^ -~]", "?", value.replace("é", "??"))
-    for name, wants in (("HTTP", ("urls", "http_port")), ("HTTPS", ("urls", "https_port"))):
+    for name, wants in (("HTTP", ("urls",)), ("HTTPS", ("urls", "https_port"))):
         line = f"localdev: LOCALDEV_{name}_PORT is {shown}, which is no port. Give it a number from 1 to 65535\n"
         assert {asked(f"LOCALDEV_{name}_PORT", want) for want in wants} == {(1, "", line)}
         assert asked(f"LOCALDEV_{name}_PORT", "table")[0] == 0

@@ -416,7 +416,7 @@ def test_another_address_takes_a_job_of_its_own_along(template: Path, copier: Ru
     first, own, _ = said(dev_update(repo, run, "-d alias_ip=10.254.254.252", check=True))
     assert first == (
         "Changed: alias_label local.host-alias.10.254.254.254 -> local.host-alias.10.254.254.252, "
-        "alias_ip 10.254.254.254 -> 10.254.254.252. On every machine: make dev-up; it says how to remove the old job"
+        "alias_ip 10.254.254.254 -> 10.254.254.252. On every machine: make dev-up; it says how to remove the old boot job"
     )
     assert own == "Your own files still say 10.254.254.254: compose.yaml"
     assert "label=local.host-alias.10.254.254.252\n" in (repo / "localdev/host-alias.conf").read_text()
@@ -425,8 +425,8 @@ def test_another_address_takes_a_job_of_its_own_along(template: Path, copier: Ru
 def test_another_address_under_the_same_name_of_ones_own(change: Change) -> None:
     _, lines = change(alias_ip="10.254.254.252")
     assert lines == [
-        "Changed: alias_ip 10.254.254.253 -> 10.254.254.252. On every machine: make dev-up; it says how to remove the old job",
-        "Where the job com.example.shop still adds 10.254.254.253, it refuses. Give the new address a job of its own: "
+        "Changed: alias_ip 10.254.254.253 -> 10.254.254.252. On every machine: make dev-up; it says how to remove the old boot job",
+        "Where the boot job com.example.shop still adds 10.254.254.253, that refuses. Give the new address one of its own: "
         'make dev-update ARGS="-d alias_label=com.example.shop-2"',
         "Your own files still say 10.254.254.253: compose.yaml, config/app.yml",
     ]
@@ -436,7 +436,7 @@ def test_another_slug(change: Change) -> None:
     _, lines = change(project_slug="store", alias_label="com.example.store")
     assert lines == [
         "Changed: alias_label com.example.shop -> com.example.store. On every machine: make dev-up; it says how to remove the "
-        "old job",
+        "old boot job",
         "compose.yaml still has `name: shop`: change it to store after make dev-down. Until then containers and volumes are "
         "shop's; their data does not move along",
         'The URLs are still below shop.localhost. Or: make dev-update ARGS="-d web_domain=store.localhost"',

@@ -34,22 +34,22 @@ dev-env: ## the environment for native services: eval "$(make -s dev-env)"
 dev-logs: ## follow the containers' logs (ARGS="proxy" for one)
 	@$(COMPOSE) logs --follow --tail 100 $(ARGS)
 
-dev-reload: ## use an edited localdev/routes; on an error the old routes stay
+dev-reload: ## use an edited localdev/routes or localdev/proxy/custom; on an error the old ones stay
 	@sh $(LOCALDEV)/sh/stack.sh reload $(COMPOSE)
 
 dev-tls: ## serve HTTPS, too, with a certificate by mkcert; again when routes change
 	@sh $(LOCALDEV)/sh/stack.sh tls $(COMPOSE)
 
-dev-hosts: ## lead the hosts in localdev/routes to this machine, in /etc/hosts; asks first (ARGS=--yes: not)
+dev-hosts: ## point the hosts in localdev/routes at this machine, in /etc/hosts; asks first (ARGS=--yes: does not)
 	@sh $(LOCALDEV)/sh/hosts.sh add $(ARGS)
 
-dev-hosts-down: ## take them out of /etc/hosts again
+dev-hosts-down: ## take the hosts of localdev/routes out of /etc/hosts again
 	@sh $(LOCALDEV)/sh/hosts.sh remove $(ARGS)
 
 dev-alias: ## give this machine the alias IP; asks for root only when it is missing
 	@sh $(LOCALDEV)/host-alias up
 
-dev-alias-down: ## remove the alias IP and its daemon from this machine; asks first (ARGS=--yes: not)
+dev-alias-down: ## remove the alias IP and its boot job from this machine; asks first (ARGS=--yes: does not)
 	@sh $(LOCALDEV)/host-alias down $(ARGS)
 
 dev-update: ## bring fixes from the template, or change an answer (ARGS="-d web_port=8081")

@@ -3,7 +3,7 @@
 #   awk -v want=urls  -f routes.awk host-alias.conf [.env] routes   for people: service, URLs, where it is looked for
 #   awk -v want=table -f routes.awk host-alias.conf routes          for programs, by tabs: see print_table
 #   awk -v want=hosts -f routes.awk host-alias.conf routes          every host, one a line: a certificate's names
-#   awk -v want=http_port -f routes.awk host-alias.conf [.env] routes    also https_port
+#   awk -v want=https_port -f routes.awk host-alias.conf [.env] routes
 #   awk -v want=names -f routes.awk host-alias.conf routes          names.yaml: the proxy's names inside containers
 #
 # In the proxy's container, the proxy's own awk file and pages.awk run after this one and print its configuration;
@@ -106,7 +106,7 @@ function add(service, where,    slash, host, path, name) {
 	else if (host ~ /\.$/) host = host conf["domain"]
 	else if (host !~ /\./) {
 		name = shown(host)
-		fail(shown(where) " is no place: write " name ". for " name "." conf["domain"] ", or /" name " for a path")
+		fail(shown(where) " is neither a host nor a path: write " name ". for " name "." conf["domain"] ", or /" name " for a path")
 		return
 	}
 	name = host
@@ -144,7 +144,7 @@ function add(service, where,    slash, host, path, name) {
 }
 
 END {
-	if (want ~ /^(urls|proxy|http_port)$/ && conf["web_port"] != "none") check_port("LOCALDEV_HTTP_PORT")
+	if (want ~ /^(urls|proxy)$/ && conf["web_port"] != "none") check_port("LOCALDEV_HTTP_PORT")
 	if (want ~ /^(urls|proxy|https_port)$/ && conf["web_port"] != "none") check_port("LOCALDEV_HTTPS_PORT")
 	database_count = split(conf["databases"], databases, " ")
 	for (i = 1; i <= database_count; i++) {
@@ -160,11 +160,10 @@ END {
 	else if (want == "table") print_table()
 	else if (want == "hosts") print_hosts()
 	else if (want == "names") print_names()
-	else if (want == "http_port") print http_port()
 	else if (want == "https_port") print https_port()
 }
 
-# setting NAME, DEFAULT: the variable as Compose sees it: the environment, then .env, then the answer
+# setting NAME, ANSWER: the variable as Compose sees it: the environment, then .env, then the answer
 function setting(name, answer) {
 	if (name in ENVIRON && ENVIRON[name] != "") return ENVIRON[name]
 	return dotenv[name] != "" ? dotenv[name] : answer

@@ -18,6 +18,7 @@ with contextlib.suppress(OSError):
     os.rmdir(os.path.dirname(written))
 
 import argparse
+import shlex
 import threading
 from collections.abc import Callable, Iterable
 from typing import NoReturn
@@ -107,7 +108,12 @@ def main() -> int:
     os.chdir(os.path.join(folder, os.pardir))
     folder = "localdev" if os.path.isdir("localdev") else os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     try:
-        project = load(folder)
+        compose = shlex.split(os.environ.get("COMPOSE", "")) or ["docker", "compose"]
+    except ValueError as error:
+        print(f"doctor: COMPOSE cannot be used ({error}). Correct it, e.g. COMPOSE='podman compose'", file=sys.stderr)
+        return 2
+    try:
+        project = load(folder, compose)
     except (OSError, KeyError, ValueError) as error:
         print(f"doctor: {folder}/host-alias.conf cannot be used ({error}). Restore it from git", file=sys.stderr)
         return 2

@@ -30,7 +30,7 @@ def check(project: Project, engine: Engine) -> list[Finding]:
     rows = [re.split(r"\s{2,}", line.strip()) for line in status.out.splitlines()]
     return [
         *check_address(project),
-        *check_daemon(project, rows),
+        *check_job(project, rows),
         *check_neighbours(project, engine),
         *check_guard(project, rows),
     ]
@@ -67,45 +67,45 @@ def elsewhere(ip: str) -> str:
     return "203.0.113.254" if ip.startswith("198.51.100.") else "198.51.100.254"
 
 
-def check_daemon(project: Project, rows: list[list[str]]) -> Iterator[Finding]:
+def check_job(project: Project, rows: list[list[str]]) -> Iterator[Finding]:
     """Find whether the address comes back at boot; `rows` is what `host-alias status` prints."""
     for row in rows:
-        if row[0] == "daemon" and len(row) > 2:
-            yield judge_daemon(project, row[1], row[2])
+        if row[0] == "job" and len(row) > 2:
+            yield judge_job(project, row[1], row[2])
         elif row[0] == "also" and len(row) > 2 and row[2].startswith("claims"):
             text = f"{row[1]} adds {project.ip}, too; both may stay"
-            yield warn("daemon.claimed", "daemon", text, system.remove_daemon(row[1]))
+            yield warn("job.claimed", "boot job", text, system.remove_job(row[1]))
 
 
-def judge_daemon(project: Project, path: str, state: str) -> Finding:
-    """Return what the daemon's `state`, in host-alias' words, means for people."""
+def judge_job(project: Project, path: str, state: str) -> Finding:
+    """Return what the boot job's `state`, in host-alias' words, means for people."""
     lost = "after a reboot the alias is gone"
     if state == "installed":
         if system.switched_off(project.label):
             text = f"{path} is switched off in launchd: {lost}"
-            return fail("daemon.disabled", "daemon", text, f"sudo launchctl enable system/{project.label}")
-        return ok("daemon.ready", "daemon", f"{path} adds the alias at every boot")
+            return fail("job.disabled", "boot job", text, f"sudo launchctl enable system/{project.label}")
+        return ok("job.ready", "boot job", f"{path} adds the alias at every boot")
     if state.startswith("not possible here"):
-        return warn("daemon.unsupported", "daemon", f"{lost}: {state.partition(': ')[2]}")
+        return warn("job.unsupported", "boot job", f"{lost}: {state.partition(': ')[2]}")
     if state == "missing":
-        return fail("daemon.missing", "daemon", f"{path} is missing: {lost}", "make dev-alias")
+        return fail("job.missing", "boot job", f"{path} is missing: {lost}", "make dev-alias")
     if state == "out of date":
         return fail(
-            "daemon.older",
-            "daemon",
-            f"{path} is not what this project has: {lost}, or another one comes",
+            "job.older",
+            "boot job",
+            f"{path} is out of date: after a reboot the alias may be gone, or another one there",
             "make dev-alias",
         )
     if state == "installed, not loaded":
         if system.login_items():
             text = f"{path} is not loaded: {lost}. Is `ifconfig` switched off in {system.login_items()}? Switch it on"
-            return fail("daemon.off", "daemon", text, "make dev-alias")
-        return fail("daemon.off", "daemon", f"{path} is not enabled: {lost}", "make dev-alias")
+            return fail("job.off", "boot job", text, "make dev-alias")
+        return fail("job.off", "boot job", f"{path} is not enabled: {lost}", "make dev-alias")
     text = f"{path} belongs to something else, it {state.partition(': it ')[2] or state}"
     fix = f'make dev-update ARGS="-d alias_label=local.host-alias.{project.ip}"'
     if project.label == f"local.host-alias.{project.ip}":
-        fix = f"{system.remove_daemon(path)} && make dev-alias"
-    return fail("daemon.conflict", "daemon", text, fix)
+        fix = f"{system.remove_job(path)} && make dev-alias"
+    return fail("job.conflict", "boot job", text, fix)
 
 
 def check_neighbours(project: Project, engine: Engine) -> Iterator[Finding]:
@@ -151,7 +151,7 @@ def check_guard(project: Project, rows: list[list[str]]) -> Iterator[Finding]:
     """
     if system.LOOPBACK != "lo":
         return
-    unit = next((row[1] for row in rows if row[0] == "daemon" and row[2:] == ["installed"]), "")
+    unit = next((row[1] for row in rows if row[0] == "job" and row[2:] == ["installed"]), "")
     if ufw_enabled():
         yield ok("guard.present", "guard", "ufw lets nobody in whom it was not told to")
     elif os.geteuid() == 0:

@@ -48,18 +48,18 @@ def widened(ip: str, prefix: int) -> str:
 
 
 def switched_off(label: str) -> bool:
-    """Tell whether launchd will not start the daemon at the next boot, loaded or not."""
+    """Tell whether launchd will not start the boot job at the next boot, loaded or not."""
     said = run("/bin/launchctl", "print-disabled", "system").out
     return bool(re.search(rf'^\s*"{re.escape(label)}" => (true|disabled)$', said, re.MULTILINE))
 
 
 def login_items() -> str:
-    """Return where people may have switched the daemon off."""
+    """Return where people may have switched the boot job off."""
     return "System Settings > General > Login Items"
 
 
-def remove_daemon(path: str) -> str:
-    """Return the command that removes the daemon whose file is `path`."""
+def remove_job(path: str) -> str:
+    """Return the command that removes the boot job whose file is `path`."""
     return f"sudo launchctl bootout system/{os.path.splitext(os.path.basename(path))[0]}; sudo rm {path}"
 
 

@@ -35,17 +35,17 @@ def widened(ip: str, prefix: int) -> str:
 
 
 def switched_off(label: str) -> bool:
-    """Tell whether the daemon is switched off though it runs: there is no such state here."""
+    """Tell whether the boot job is switched off though it runs: there is no such state here."""
     return False
 
 
 def login_items() -> str:
-    """Return where people may have switched the daemon off, '' where there is no such place."""
+    """Return where people may have switched the boot job off, '' where there is no such place."""
     return ""
 
 
-def remove_daemon(path: str) -> str:
-    """Return the command that removes the daemon whose file is `path`."""
+def remove_job(path: str) -> str:
+    """Return the command that removes the boot job whose file is `path`."""
     return f"sudo systemctl disable --now {os.path.basename(path)} && sudo rm {path}"
 
 

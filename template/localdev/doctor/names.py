@@ -63,7 +63,7 @@ def check(routes: list[Route]) -> Iterator[Finding]:
         elif "127.0.0.1" in addresses:
             good.append(host)
         else:
-            text = f"{host} leads to {', '.join(addresses)}, not to 127.0.0.1"
+            text = f"{host} resolves to {', '.join(addresses)}, not to 127.0.0.1"
             yield fail("names.elsewhere", "names", text, f"{removal(host)}make dev-hosts")
     if good:
         yield ok("names.resolve", "names", f"{join(good)} {'leads' if len(good) == 1 else 'lead'} to 127.0.0.1")
@@ -91,5 +91,5 @@ def join(hosts: list[str]) -> str:
 def remedy(hosts: list[str]) -> str:
     """Return what makes `hosts` known; /etc/hosts has no wildcards."""
     if all(host.startswith("*") for host in hosts):
-        return f"use a DNS name that leads to 127.0.0.1, or write the names you need into /etc/hosts: 127.0.0.1 {hosts[0].replace('*', 'NAME', 1)}"
+        return f"use a DNS name that resolves to 127.0.0.1, or write the names you need into /etc/hosts: 127.0.0.1 {hosts[0].replace('*', 'NAME', 1)}"
     return "make dev-hosts"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from dataclasses import dataclass
 
 from tools import run
@@ -63,39 +62,27 @@ class Project:
         """The address that services have to listen on."""
         return "0.0.0.0" if self.gateway else self.ip
 
-    def awk(self, want: str) -> str:
-        """Return what routes.awk prints for `want`.
-
-        Raises BadRoutesError when it finds errors.
-        """
-        files = [os.path.join(self.folder, "host-alias.conf"), os.path.join(self.folder, "routes")]
-        if os.path.isfile(".env"):
-            files.insert(1, ".env")
-        done = run("awk", "-v", f"want={want}", "-f", os.path.join(self.folder, "routes.awk"), *files)
-        if done.code != 0:
-            raise BadRoutesError(done.err.strip())
-        return done.out
-
     def routes(self) -> list[Route]:
         """Return the routes in their order.
 
         Raises BadRoutesError when the file has errors.
         """
-        rows = (line.split("\t") for line in self.awk("table").splitlines())
+        files = [os.path.join(self.folder, "host-alias.conf"), os.path.join(self.folder, "routes")]
+        if os.path.isfile(".env"):
+            files.insert(1, ".env")
+        done = run("awk", "-v", "want=table", "-f", os.path.join(self.folder, "routes.awk"), *files)
+        if done.code != 0:
+            raise BadRoutesError(done.err.strip())
+        rows = (line.split("\t") for line in done.out.splitlines())
         return [Route(int(line), service, up, int(port), host, path) for line, service, up, port, host, path in rows]
 
-    def http_port(self) -> int:
-        """Return the port of 127.0.0.1 where the proxy answers, as Compose publishes it."""
-        return int(self.awk("http_port"))
 
+def load(folder: str, compose: list[str]) -> Project:
+    """Return the project whose template-owned files are in `folder`; `compose` is the command to run Compose by.
 
-def load(folder: str) -> Project:
-    """Return the project whose template-owned files are in `folder`.
-
-    Raises OSError or KeyError when host-alias.conf is not what the template wrote.
+    Raises OSError, KeyError or ValueError when host-alias.conf is not what the template wrote.
     """
     with open(os.path.join(folder, "host-alias.conf"), encoding="utf-8", errors="replace") as file:
         lines = [line.strip() for line in file if "=" in line and not line.startswith("#")]
     conf = dict(line.split("=", 1) for line in lines)
-    compose = shlex.split(os.environ.get("COMPOSE", "")) or ["docker", "compose"]
     return Project(folder, conf["ip"], conf["label"], conf["domain"], conf["web_port"] != "none", compose)

@@ -83,7 +83,7 @@ def probe(
     threads = []
     words = [str(word) for target in targets for word in target]
     command = [*project.engine, "exec", str(proxy["Id"]), "/bin/sh", "-c", PROBE, "sh", *words]
-    port = project.http_port()
+    port = published_port(proxy)
 
     def ask(route: Route) -> None:
         answers[route] = get(port, route)
@@ -103,6 +103,15 @@ def probe(
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     return hops, dict(answers)
+
+
+def published_port(proxy: dict[str, Any]) -> int:
+    """Return the port of 127.0.0.1 where the container `proxy` answers, 0 for none: only Compose knows what .env made of it."""
+    variables = dict(word.split("=", 1) for word in proxy.get("Config", {}).get("Env") or [] if "=" in word)
+    # The first releases had the same port inside for all.
+    inside = variables.get("LOCALDEV_HTTP_PORT", "8080")
+    published = (proxy.get("NetworkSettings", {}).get("Ports") or {}).get(f"{inside}/tcp") or [{}]
+    return int(published[0].get("HostPort") or 0)
 
 
 def hop(code: int, said: str) -> str:

@@ -5,13 +5,13 @@
 os_begin() {
 	loopback=lo0
 	ours=$localdev/host-alias.plist
-	daemons=/Library/LaunchDaemons
-	installed=$daemons/$label.plist
+	folder=/Library/LaunchDaemons
+	installed=$folder/$label.plist
 }
 
-# os_read_daemons: sets wanted to what $ours holds, and text to what $installed holds. A plist is short, and `up` starts its two
+# os_read_jobs: sets wanted to what $ours holds, and text to what $installed holds. A plist is short, and `up` starts its two
 # processes already
-os_read_daemons() {
+os_read_jobs() {
 	text=''
 	contents "$ours"
 	wanted=$text
@@ -42,14 +42,14 @@ os_why_not_persistent() {
 	:
 }
 
-# os_daemon_on: has launchd loaded the daemon? Only the exit code of `print` is an interface
-os_daemon_on() {
+# os_job_on: has launchd loaded the boot job? Only the exit code of `print` is an interface
+os_job_on() {
 	/bin/launchctl print "system/$label" >/dev/null 2>&1
 }
 
-# os_job_left: has launchd the daemon loaded, whatever became of its file?
+# os_job_left: has launchd the boot job loaded, whatever became of its file?
 os_job_left() {
-	os_daemon_on
+	os_job_on
 }
 
 # os_address_elsewhere: prints another interface that has the address
@@ -72,17 +72,17 @@ os_route_covering() {
 
 # os_explain_up: prepares the person for what macOS itself will show
 os_explain_up() {
-	[ "$daemon" = ready ] || step "macOS will show \"Background Items Added\" for ifconfig: that is this daemon."
+	[ "$job" = ready ] || step "macOS will show \"Background Items Added\" for ifconfig: that is this boot job."
 }
 
 # os_up_commands: prints the commands that root has to run, all paths absolute
 os_up_commands() {
 	[ "$address" = present ] || printf '/sbin/ifconfig lo0 alias %s netmask 255.255.255.255\n' "$ip"
-	[ "$daemon" != ready ] || return 0
+	[ "$job" != ready ] || return 0
 	# A file like ours that launchd does not load may have a bad owner or mode: it is written again.
-	[ "$daemon" != off ] || [ "$text" != "$wanted" ] || daemon=rewrite
+	[ "$job" != off ] || [ "$text" != "$wanted" ] || job=rewrite
 	# Written first: when the disk is full, what was there stays as it was.
-	case $daemon in missing | older | rewrite)
+	case $job in missing | older | rewrite)
 		# Written, not copied: a copy would keep a quarantine attribute, and launchd refuses such a file.
 		write_commands
 		printf '/usr/sbin/chown root:wheel %s\n/bin/chmod 0644 %s\n' "$temporary" "$temporary"
@@ -91,7 +91,7 @@ os_up_commands() {
 	# Unloaded before it is replaced and loaded last: where it is loaded, all before was done.
 	printf '/bin/launchctl enable system/%s\n' "$label"
 	bootout_commands
-	case $daemon in missing | older | rewrite) replace_commands ;; esac
+	case $job in missing | older | rewrite) replace_commands ;; esac
 	cat <<COMMANDS
 # bootstrap can say "5: Input/output error" while the old job is still going: only print tells.
 tries=10
@@ -103,7 +103,7 @@ done
 COMMANDS
 }
 
-# bootout_commands: prints the commands that unload the daemon and wait until it is gone
+# bootout_commands: prints the commands that unload the boot job and wait until it is gone
 bootout_commands() {
 	cat <<COMMANDS
 tries=50
@@ -118,7 +118,7 @@ done
 COMMANDS
 }
 
-# os_down_commands: prints the commands that remove the daemon, then the address
+# os_down_commands: prints the commands that remove the boot job, then the address
 os_down_commands() {
 	sweep_commands
 	bootout_commands
@@ -126,13 +126,13 @@ os_down_commands() {
 	[ "$address" = missing ] || printf '/sbin/ifconfig lo0 -alias %s\n' "$ip"
 }
 
-# os_removal: prints in one line how to remove another daemon, file, with the addresses in claimed that nothing else has
+# os_removal: prints in one line how to remove another boot job, file, with the addresses in claimed that nothing else has
 os_removal() {
 	job=${file##*/}
 	printf 'sudo launchctl bootout system/%s; sudo rm %s' "${job%.plist}" "$file"
 	for other in $claimed; do
 		[ "$other" = "$ip" ] ||
-			printf '; grep -qswF %s %s/*.plist || sudo ifconfig lo0 -alias %s' "$other" "$daemons" "$other"
+			printf '; grep -qswF %s %s/*.plist || sudo ifconfig lo0 -alias %s' "$other" "$folder" "$other"
 	done
 }
 

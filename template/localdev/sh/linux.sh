@@ -5,16 +5,16 @@
 os_begin() {
 	loopback=lo
 	ours=$localdev/host-alias.service
-	daemons=/etc/systemd/system
-	installed=$daemons/$label.service
+	folder=/etc/systemd/system
+	installed=$folder/$label.service
 	# Enabling is the last step of `up`: where this link is, all before it was done.
-	link=$daemons/multi-user.target.wants/$label.service
+	link=$folder/multi-user.target.wants/$label.service
 	[ -x /sbin/ip ] || die 1 "/sbin/ip is missing. Install the package iproute2 (on some systems: iproute)"
 }
 
-# os_read_daemons: sets wanted to what $ours holds, and text to what $installed holds. By one process for both: the shell's own
+# os_read_jobs: sets wanted to what $ours holds, and text to what $installed holds. By one process for both: the shell's own
 # read would ask the system for each byte, which takes longer than all the rest of `check`
-os_read_daemons() {
+os_read_jobs() {
 	both=''
 	if [ -f "$installed" ] && [ -r "$installed" ]; then
 		both=$(
@@ -65,8 +65,8 @@ os_why_not_persistent() {
 	printf 'systemd does not run here'
 }
 
-# os_daemon_on: will systemd start the unit at boot, and is it started now? While it is, systemd keeps its runtime directory
-os_daemon_on() {
+# os_job_on: will systemd start the unit at boot, and is it started now? While it is, systemd keeps its runtime directory
+os_job_on() {
 	[ -L "$link" ] && [ -d "/run/$label" ]
 }
 
@@ -89,7 +89,7 @@ os_route_covering() {
 
 # os_explain_up: says beforehand what this system cannot keep
 os_explain_up() {
-	[ "$daemon" != unsupported ] || step "it will be gone after a reboot: $(os_why_not_persistent)."
+	[ "$job" != unsupported ] || step "it will be gone after a reboot: $(os_why_not_persistent)."
 	[ -x /usr/sbin/nft ] || [ -x /sbin/iptables ] ||
 		step "warning: without nftables or iptables, a neighbour on the LAN who sets a route to $ip reaches what listens on it."
 }
@@ -103,22 +103,22 @@ unit_commands() {
 
 # os_up_commands: prints the commands that root has to run, all paths absolute
 os_up_commands() {
-	if [ "$daemon" = unsupported ]; then
+	if [ "$job" = unsupported ]; then
 		# As systemd does: who is not root sees by this directory that the guard may be there.
 		printf '/bin/mkdir -p /run/%s\n' "$label"
 		unit_commands ExecStart
 		return 0
 	fi
 	# Written first: when the disk is full, what was there stays as it was.
-	case $daemon in missing | older) write_commands ;; esac
-	[ "$daemon" = ready ] || [ ! -L "$link" ] || printf '/bin/systemctl disable %s.service\n' "$label"
-	case $daemon in missing | older) replace_commands ;; esac
-	[ "$daemon" = ready ] || printf '/bin/systemctl daemon-reload\n'
+	case $job in missing | older) write_commands ;; esac
+	[ "$job" = ready ] || [ ! -L "$link" ] || printf '/bin/systemctl disable %s.service\n' "$label"
+	case $job in missing | older) replace_commands ;; esac
+	[ "$job" = ready ] || printf '/bin/systemctl daemon-reload\n'
 	printf '/bin/systemctl restart %s.service\n' "$label"
-	[ "$daemon" = ready ] || printf '/bin/systemctl enable %s.service\n' "$label"
+	[ "$job" = ready ] || printf '/bin/systemctl enable %s.service\n' "$label"
 }
 
-# os_down_commands: prints the commands that remove the daemon with its guard, then the address
+# os_down_commands: prints the commands that remove the boot job with its guard, then the address
 os_down_commands() {
 	sweep_commands
 	if ! os_can_persist; then
@@ -136,12 +136,12 @@ os_down_commands() {
 	[ "$address" = missing ] || printf '/sbin/ip address delete %s dev lo\n' "$on_lo"
 }
 
-# os_removal: prints in one line how to remove another daemon, file, with the addresses in claimed that nothing else has
+# os_removal: prints in one line how to remove another boot job, file, with the addresses in claimed that nothing else has
 os_removal() {
 	printf 'sudo systemctl disable --now %s && sudo rm %s' "${file##*/}" "$file"
 	for other in $claimed; do
 		[ "$other" = "$ip" ] ||
-			printf ' && { grep -qswF %s %s/*.service || sudo ip address delete %s/32 dev lo; }' "$other" "$daemons" "$other"
+			printf ' && { grep -qswF %s %s/*.service || sudo ip address delete %s/32 dev lo; }' "$other" "$folder" "$other"
 	done
 }
 

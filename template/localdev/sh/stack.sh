@@ -200,7 +200,7 @@ up)
 status)
 	code=0
 	sh "$localdev/host-alias" status || code=$?
-	$compose ps $arguments || explain_failure "there is no list of containers (the message is above)" $compose
+	$compose ps $arguments || explain_failure "Compose could not list the containers (the message is above)" $compose
 	exit "$code"
 	;;
 doctor)
