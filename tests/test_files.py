@@ -262,6 +262,33 @@ def test_shell_scripts_use_only_what_every_system_has(rendered: Render, proxy: s
         assert not re.search(as_command, code), script.name
 
 
+def test_every_function_of_a_script_says_what_it_does(rendered: Render) -> None:
+    """A line above it, whose first word is its name; one line can stand for a group of functions of one line."""
+    for proxy in ("nginx", "caddy"):
+        here = rendered(web_proxy=proxy, github_workflow="true")
+        for path in (*scripts(here), *here.rglob("*.awk")):
+            before: list[str] = []
+            for line in path.read_text().splitlines():
+                found = re.match(r"(?:function ([a-z_]+)\(|([a-z_]+)\(\) \{$)", line)
+                if found:
+                    name = found[1] or found[2]
+                    comment = [words for words in before if words.startswith("#")]
+                    named = any(re.match(rf"# {name}\b", words) for words in comment)
+                    assert named or (line.endswith("}") and before), f"{path.name}: {name}"
+                # A group ends with a blank line.
+                before = [*before, line] if line.startswith(("#", "function")) else []
+
+
+def test_the_doctor_knows_which_bridges_the_guard_lets_in(rendered: Render) -> None:
+    unit = (rendered() / "localdev/host-alias.service").read_text()
+    guests = re.search(r"^GUESTS = \((.*)\)$", (rendered() / "localdev/doctor/alias.py").read_text(), re.M)
+    echoed = re.search(r"echo (lo .*?) \|", unit)
+    assert guests and echoed
+    names = re.findall(r'"(.*?)"', guests[1])
+    assert re.findall(r"iifname (\S+?)\*? return", unit) == names
+    assert [name.removesuffix("+") for name in echoed[1].split()] == names
+
+
 def test_what_runs_as_root_has_absolute_paths(rendered: Render) -> None:
     for name in ("darwin", "linux"):
         text = (rendered() / f"localdev/sh/{name}.sh").read_text()

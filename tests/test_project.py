@@ -84,6 +84,25 @@ def test_dependencies_are_pinned_with_hashes_and_name_no_index() -> None:
                 assert "--hash=sha256:" in requirement
 
 
+def test_the_oldest_versions_are_the_same_wherever_they_stand(run: Run) -> None:
+    version = r"[0-9]+[.][0-9]+[.][0-9]+"
+    found = run(
+        "git",
+        "grep",
+        "-hoE",
+        rf"(Compose |COMPOSE_MIN=){version}",
+        ":!bench",
+        ":!examples",
+        ":!tests",
+        cwd=PROJECT,
+        check=True,
+    )
+    said = found.stdout.splitlines()
+    assert len(said) > 4 and len({re.search(version, text)[0] for text in said}) == 1
+    copier = yaml.safe_load((PROJECT / "copier.yml").read_text())["_min_copier_version"]
+    assert f'dependencies = ["copier>={copier}"]' in (PROJECT / "pyproject.toml").read_text()
+
+
 def test_the_pre_commit_hook_is_a_target_of_make(run: Run) -> None:
     (repo,) = yaml.safe_load((PROJECT / ".pre-commit-config.yaml").read_text())["repos"]
     for hook in repo["hooks"]:

@@ -56,6 +56,7 @@ function is_host(text,    labels, i) {
 	return text ~ /^[a-z0-9-]+(\.[a-z0-9-]+)*$/ && text !~ /(^|\.)-|-(\.|$)/ && length(text) <= 253
 }
 
+# is_port TEXT: is TEXT a port, written as people write it?
 function is_port(text) { return text ~ /^[1-9][0-9]*$/ && length(text) <= 5 && text + 0 <= 65535 }
 
 # read_line: one line of routes: service, [container:]port, any number of places
@@ -186,6 +187,7 @@ function with_port(url,    name, parts) {
 	return substr(url, 1, RSTART - 1) setting(parts[1], parts[2]) substr(url, RSTART + RLENGTH)
 }
 
+# The ports of 127.0.0.1 where the proxy is.
 function http_port() { return setting("LOCALDEV_HTTP_PORT", conf["web_port"]) }
 function https_port() { return setting("LOCALDEV_HTTPS_PORT", conf["https_port"]) }
 
@@ -201,9 +203,11 @@ function covering_wildcard(host,    wildcard) {
 	return wildcard != host && wildcard in first_of ? wildcard : ""
 }
 
+# http_url HOST, PATH: as browsers show it, without the usual port
 function http_url(host, path) { return "http://" host (http_port() == 80 ? "" : ":" http_port()) path }
 function https_url(host, path) { return "https://" host (https_port() == 443 ? "" : ":" https_port()) path }
 
+# print_urls: for people; a stack without a proxy has the services' own addresses
 function print_urls(    i, service, width, url, url_width) {
 	for (i = 1; i <= route_count; i++) {
 		service = route_service[i]
@@ -220,7 +224,7 @@ function print_urls(    i, service, width, url, url_width) {
 	if (conf["web_port"] != "none") print "All of them, up or down: " (tls == "on" ? https_url(conf["domain"], "/__localdev/") : http_url(conf["domain"], "/__localdev/"))
 }
 
-# line of routes, service, host-alias or the container's name, port, host, path
+# print_table: of each route the line, the service, host-alias or the container's name, port, host and path
 function print_table(    i, service) {
 	for (i = 1; i <= route_count; i++) {
 		service = route_service[i]
@@ -236,12 +240,13 @@ function all_hosts(names,    i, count) {
 	return count
 }
 
+# print_hosts: every host, one a line
 function print_hosts(    i, count, names) {
 	count = all_hosts(names)
 	for (i = 1; i <= count; i++) print names[i]
 }
 
-# No name below .localhost, which programs take for their own container, and no wildcard, which Docker has not.
+# print_names: names.yaml. No name below .localhost, which programs take for their own container, and no wildcard, which Docker has not.
 function print_names(    i, count, names, heading) {
 	print "# Written by `make dev-up` and `make dev-reload` from routes; commit it. By these names other containers reach the"
 	print "# proxy, so a URL of yours works in them, too. Names below .localhost cannot: see README.md."

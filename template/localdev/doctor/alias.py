@@ -202,8 +202,6 @@ def guarded(ip: str) -> bool:
     ours = rf"hook prerouting [^}}]*ip daddr != {re.escape(ip)} return[^}}]*\n\t\tdrop\n"
     if re.search(ours, rules) or f"-d {ip}/32 -j host-alias-" in run("iptables", "-t", "raw", "-S", "PREROUTING").out:
         return True
-    if re.search(rf"ip daddr {re.escape(ip)}(/32)? iifname != .*\bdrop\b", rules):
-        return True
     # A chain is closed by its policy, or, as firewalld's is, by its last rule.
     last = r"(?:(?!\n\t\}).)*\n\t\t(?:counter packets \d+ bytes \d+ )?(?:drop|reject)\b[^\n]*\n\t\}"
     if re.search(rf"hook input priority [^;]*; policy (?:drop;|accept;{last})", rules, re.DOTALL):

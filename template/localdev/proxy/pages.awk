@@ -109,6 +109,7 @@ function write_lines(file, from, to,    i, end, line, word, own_comma) {
 	}
 }
 
+# begins_block LINE: is LINE the first one of a block?
 function begins_block(line) { return line ~ /^[ \t]*@(each|if|when) [a-z -]+@$/ }
 
 # end_of FILE, FROM, TO: the number of the line that ends the block that begins on FROM
@@ -128,7 +129,7 @@ function holds(condition,    wanted) {
 	return has_alias() == wanted
 }
 
-# has_alias: are services reached by the alias IP? Otherwise the container engine's own gateway leads to them
+# has_alias: are services reached by the alias IP? Otherwise by Docker's host gateway
 function has_alias() { return setting("LOCALDEV_HOST", "") == "" }
 
 # write_each WHAT, FILE, FROM, TO: writes the lines once for each service, route, URL of the service, or database

@@ -5,6 +5,7 @@ END {
 	if (want == "env" && !error_count) print_env()
 }
 
+# print_env: each variable with who reads it
 function print_env(    listen, i, sql) {
 	# By the host gateway containers reach any address of the machine but its own loopback ones.
 	listen = setting("LOCALDEV_HOST", "") == "" ? conf["ip"] : "0.0.0.0"
@@ -41,6 +42,7 @@ function print_env(    listen, i, sql) {
 	if (split(sql, address_at, " ") == 1) export("DATABASE_URL", address_at[1])
 }
 
+# about READER: who reads the next one
 function about(reader) { print "# " reader }
 
 # export NAME, VALUE: in single quotes nothing means anything, but the quote itself

@@ -162,23 +162,11 @@ services_in() {
 		}' "$1"
 }
 
-# shellcheck source-path=SCRIPTDIR source=ports.sh disable=SC1091
-. "$localdev/sh/ports.sh"
+# COMPOSE and ARGS are words, as make passes them; main sets compose and arguments to them.
 
-verb=${1:-}
-[ "$#" -eq 0 ] || shift
-compose='' arguments=''
-for word in "$@"; do
-	case $word in
-	--) arguments=' ' ;;
-	*) if [ -n "$arguments" ]; then arguments="$arguments $word"; else compose="$compose $word"; fi ;;
-	esac
-done
-
-# COMPOSE and ARGS are words, as make passes them.
+# start_stack: starts the stack, waits until it is healthy, prints the URLs
 # shellcheck disable=SC2086
-case $verb in
-up)
+start_stack() {
 	routes table >/dev/null
 	file=$(root_compose_file)
 	[ -z "$file" ] || grep -q 'localdev/compose[.]yaml' "$file" ||
@@ -196,19 +184,28 @@ up)
 	fi
 	[ ! -f "$certificate" ] || reload $compose || explain_failure "HTTPS is not on (the message is above)" $compose
 	routes urls
-	;;
-status)
+}
+
+# show_status: prints how the alias and the containers are; exits like host-alias status
+# shellcheck disable=SC2086
+show_status() {
 	code=0
 	sh "$localdev/host-alias" status || code=$?
 	$compose ps $arguments || explain_failure "Compose could not list the containers (the message is above)" $compose
 	exit "$code"
-	;;
-doctor)
+}
+
+# run_doctor: says what works and what fixes the rest; exits like the doctor
+# shellcheck disable=SC2086
+run_doctor() {
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null ||
 		die "python3 3.9 or later is missing. Install it: xcode-select --install (Debian: sudo apt install python3)"
 	COMPOSE=$compose exec python3 -B "$localdev/doctor" $arguments
-	;;
-reload)
+}
+
+# use_edits: has the proxy use an edited routes, or an edited snippet in proxy/custom
+# shellcheck disable=SC2086
+use_edits() {
 	need_proxy
 	routes table >/dev/null
 	write_names
@@ -216,8 +213,11 @@ reload)
 	reload $compose || explain_failure "the proxy does not run. Start it: make dev-up" $compose
 	[ "$names_changed" = no ] || printf 'localdev: other containers learn the new hosts with the next: make dev-up\n' >&2
 	routes urls
-	;;
-tls)
+}
+
+# add_https: makes a certificate for the hosts in routes, and has the proxy use it
+# shellcheck disable=SC2086
+add_https() {
 	need_proxy
 	routes table >/dev/null
 	make_certificate
@@ -231,10 +231,34 @@ tls)
 		printf 'localdev: HTTPS is on with the next: make dev-up\n' >&2
 	fi
 	routes urls
-	;;
-urls | env) routes "$verb" ;;
-*)
-	printf 'localdev: say up, status, doctor, reload, tls, urls or env\n' >&2
-	exit 2
-	;;
-esac
+}
+
+# main VERB COMPOSE... [-- ARGUMENT...]: runs one verb
+main() {
+	verb=${1:-}
+	[ "$#" -eq 0 ] || shift
+	compose='' arguments=''
+	for word in "$@"; do
+		case $word in
+		--) arguments=' ' ;;
+		*) if [ -n "$arguments" ]; then arguments="$arguments $word"; else compose="$compose $word"; fi ;;
+		esac
+	done
+	case $verb in
+	up) start_stack ;;
+	status) show_status ;;
+	doctor) run_doctor ;;
+	reload) use_edits ;;
+	tls) add_https ;;
+	urls | env) routes "$verb" ;;
+	*)
+		printf 'localdev: say up, status, doctor, reload, tls, urls or env\n' >&2
+		exit 2
+		;;
+	esac
+}
+
+# shellcheck source-path=SCRIPTDIR source=ports.sh disable=SC1091
+. "$localdev/sh/ports.sh"
+
+main "$@"

@@ -5,6 +5,7 @@ END {
 	if (want == "proxy" && !error_count) print_configuration()
 }
 
+# print_configuration: which service and target belong to what, the routes, the sites
 function print_configuration(    i, service) {
 	print "(services) {\n\tmap {vars.service} {upstream} {target} {service_port} {container} {"
 	for (i = 1; i <= service_count; i++) {
@@ -43,10 +44,12 @@ function print_route(r,    path) {
 	print "\t}\n\tvars @" r " service " route_service[r]
 }
 
+# What a page knows only when it is asked for, as pages.awk needs it.
 function live(service) { return "<% httpInclude `/__localdev/up/" service "` %>" }
 function running(container) { return "<% httpInclude `/__localdev/running/" container "` %>" }
 function end_when() { return "<% end %>" }
 
+# variable NAME: the placeholder that has what nginx has in $NAME
 function variable(name) {
 	if (name == "service") name = "http.vars.service"
 	if (name == "method") name = "http.request.method"
@@ -54,6 +57,7 @@ function variable(name) {
 	return "<% placeholder `" name "` %>"
 }
 
+# when CONDITIONS: begins a block that is there when all of them are so
 function when(conditions,    words, count, i, all) {
 	count = split(conditions, words, " ")
 	for (i = 1; i <= count; i++) {

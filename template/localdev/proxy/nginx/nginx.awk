@@ -5,6 +5,7 @@ END {
 	if (want == "proxy" && !error_count) print_configuration()
 }
 
+# print_configuration: maps, an upstream for each native service, a server for each host
 function print_configuration(    i) {
 	# Docker's own DNS says 600 s, and a restarted container has another address.
 	print "resolver " resolver " valid=1s;"
@@ -33,6 +34,7 @@ function print_answer(i, file) {
 	close(file)
 }
 
+# print_server HOST, R: the server of HOST, whose first route is R, 0 for none
 function print_server(host, r,    wildcard) {
 	print "server {"
 	print "    listen " http_port() ";"
@@ -61,6 +63,7 @@ function print_route(r) {
 	print_location(route_path[r] == "/" ? "/" : route_path[r] "/", route_service[r])
 }
 
+# print_location MATCH, SERVICE: what goes to SERVICE
 function print_location(match_on, service) {
 	print "    location " match_on " {"
 	print "        set $service " service ";"
@@ -73,16 +76,18 @@ function print_location(match_on, service) {
 	print "        include /localdev/proxy/nginx/location.conf;\n    }"
 }
 
+# upstream_url SERVICE: by its upstream, which keeps connections; a container by its name
 function upstream_url(service) {
 	return "http://" (upstream_of[service] == "host-alias" ? service : upstream_of[service] ":" port_of[service])
 }
 
+# What a page knows only when it is asked for, as pages.awk needs it.
 function live(service) { return "<!--# include virtual=\"/__localdev/up/" service "\" -->" }
 function running(container) { return "<!--# include virtual=\"/__localdev/running/" container "\" -->" }
 function variable(name) { return "<!--# echo var=\"" name "\" -->" }
 function end_when() { return "<!--# endif -->" }
 
-# when CONDITIONS: $case in pages.conf has them all, in the same order
+# when CONDITIONS: begins a block that is there when all of them are so: $case in pages.conf has them all, in the same order
 function when(conditions) {
 	gsub(/ /, ".*", conditions)
 	return "<!--# if expr=\"$case = /" conditions "/\" -->"
