@@ -1,15 +1,15 @@
-class ProductsController < ActionController::Base
-  # The same address and port as in localdev/routes; the browser asks for it by the proxy.
-  API = URI("http://#{ENV["HOST_ALIAS_IP"]}:4000/api/cart")
+class ProductsController < ApplicationController
+  # From here the api is where it listens, as localdev/routes says; browsers ask for it through the proxy.
+  CART = URI("http://#{ENV["HOST_ALIAS_IP"]}:4000/api/cart")
 
   def index
     @products = Product.order(:name)
   end
 
   def admin
-    @products = Product.order(:name)
-    @items = JSON.parse(Net::HTTP.get(API))["items"]
+    @count = Product.count
+    @items = JSON.parse(Net::HTTP.get(CART))["items"]
   rescue SystemCallError
-    @items = nil # the api is down
+    @items = nil
   end
 end
