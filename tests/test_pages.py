@@ -423,6 +423,25 @@ def test_the_dashboard_is_a_table_in_text_and_data_in_json(stack: Stack) -> None
             assert len(starts) == 1, table
 
 
+class LongAnswer(http.server.BaseHTTPRequestHandler):
+    """Knows no path, and says so on a long page, as frameworks do in development."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(404)
+        self.send_header("Content-Length", "100000000")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_service_whose_answer_to_the_probe_would_be_long_is_up(stack: Stack) -> None:
+    with service("web", WEB, handler=LongAnswer):
+        status, body = curl(stack.url("", "/__localdev/"))
+        assert status == 200 and re.search(r"(?m)^web .* up\s", body), body
+        assert curl(stack.url("", "/__localdev/up/web")) == (200, "up")
+
+
 def test_what_a_service_answers_itself_is_passed_on(stack: Stack) -> None:
     with service("web", WEB, handler=Site):
         for code in (404, 500, 502, 504):

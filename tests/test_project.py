@@ -170,6 +170,8 @@ PAGES = [
     "CONTRIBUTING.md",
     "SECURITY.md",
     "bench/README.md",
+    "examples/README.md",
+    "examples/shop/README.md",
     *(f"docs/{path.name}" for path in (PROJECT / "docs").glob("*.md")),
 ]
 

@@ -1,4 +1,4 @@
-"""`make release` and `make examples`, in a clone in which make's tools are stand-ins that count how they were called."""
+"""`make release`, in a clone in which make's tools are stand-ins that count how they were called."""
 
 import datetime
 import os
@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PROJECT, Run
+from conftest import Run
 from machine import retry
 
 VERSION = "v100.1.0"
-ANSWERS = ".copier-answers.localdev.yml"
 # Writes down what it was called with; fails or waits where a test says so.
 TOOL = """#!/bin/sh
 printf '%s\\n' "${0##*/} $*" >>"${0%/bin/*}/calls"
@@ -44,7 +43,7 @@ class Clone:
         self.changelog(
             f"## {VERSION[1:]} - {datetime.date.today()}\n\n### Added\n\n- All.\n\n### Upgrade notes\n\nNone.\n"
         )
-        # Stale examples are the business of one test.
+        # Stale examples are the business of one test here, and of test_examples.py.
         self.run(sys.executable, ".ci/examples", cwd=self.folder, check=True)
         self.git("tag", "-d", "v1.0.0")
         self.commit()
@@ -238,26 +237,3 @@ def test_an_interrupted_release_leaves_nothing_behind(clone: Clone, number: sign
     assert process.returncode != 0
     assert "release: interrupted, nothing is released. Run it again\n" in err and "Traceback" not in err
     assert clone.state() == before
-
-
-def test_the_examples_are_what_the_template_makes(run: Run) -> None:
-    done = run(sys.executable, ".ci/examples", "--check", cwd=PROJECT)
-    assert done.returncode == 0, done.stderr  # it says: make examples
-    assert len(list(PROJECT.glob(f"examples/*/{ANSWERS}"))) == 2
-
-
-def test_a_changed_template_shows_as_a_diff_of_the_examples(clone: Clone, run: Run) -> None:
-    stale(clone)
-    (clone.folder / "examples/minimal/left-over").touch()
-    done = run(sys.executable, ".ci/examples", "--check", cwd=clone.folder)
-    assert (done.returncode, done.stderr) == (
-        1,
-        "examples: stale: full/localdev/host-alias.conf, minimal/left-over, minimal/localdev/host-alias.conf. "
-        "Run: make examples\n",
-    )
-    run("make", "examples", cwd=clone.folder, check=True)
-    assert clone.git("diff", "--shortstat") == "2 files changed, 2 insertions(+)"
-    run(sys.executable, ".ci/examples", "--check", cwd=clone.folder, check=True)
-    # Neither a path of this machine nor a commit: the same everywhere.
-    for path in clone.folder.glob(f"examples/*/{ANSWERS}"):
-        assert not re.search(r"^_", path.read_text(), re.M)

@@ -38,6 +38,21 @@ def environment(text: str) -> dict[str, str]:
     return dict(re.fullmatch(r"(\w+)=(.*)", word).groups() for word in words if word != "export")
 
 
+@contextlib.contextmanager
+def running(command: list[str], folder: Path, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `command` in `folder`, with its children; what they say is shown when the test fails."""
+    process = subprocess.Popen(command, cwd=folder, env=env, start_new_session=True)
+    try:
+        yield process
+    finally:
+        # Its children, too.
+        for ending in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, ending)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+
+
 class Apps:
     """Copies of the applications in `folder`; nothing is written to this repo. What Node needs is installed at first use."""
 
@@ -70,21 +85,8 @@ class Apps:
 
     @contextlib.contextmanager
     def run(self, name: str, command: str, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-        """Run `command`, which starts the application `name`. It may take a while until it listens.
-
-        What it says is shown when the test fails.
-        """
+        """Run `command`, which starts the application `name`. It may take a while until it listens."""
         if command.startswith("npx "):
             self.install()
-        process = subprocess.Popen(
-            ["sh", "-c", f"exec {command}"], cwd=self.folder / name, env=self.env | env, start_new_session=True
-        )
-        try:
+        with running(["sh", "-c", f"exec {command}"], self.folder / name, self.env | env) as process:
             yield process
-        finally:
-            # Its children, too.
-            for ending in (signal.SIGTERM, signal.SIGKILL):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, ending)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(5)

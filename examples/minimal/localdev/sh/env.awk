@@ -1,0 +1,87 @@
+# env.awk: prints the environment for native services, for eval in sh, bash, zsh or direnv and for fish's source. Runs
+# after routes.awk: awk -v want=env -f routes.awk -f sh/env.awk host-alias.conf [.env] routes
+
+END {
+	if (want == "env" && !error_count) print_env()
+}
+
+# print_env: each variable with who reads it
+function print_env(    listen, i, sql) {
+	# By the host gateway containers reach any address of the machine but its own loopback ones.
+	listen = setting("LOCALDEV_HOST", "") == "" ? conf["ip"] : "0.0.0.0"
+
+	about("your own commands: where to listen so that containers reach you, as in --host \"$HOST_ALIAS_IP\"")
+	export("HOST_ALIAS_IP", listen)
+	about("Rails: bin/rails server")
+	export("BINDING", listen)
+	about("Nuxt, Vue CLI, Create React App; servers that Nuxt, SvelteKit and Astro build for Node")
+	export("HOST", listen)
+	about("Flask: flask run")
+	export("FLASK_RUN_HOST", listen)
+	about("uvicorn")
+	export("UVICORN_HOST", listen)
+	about("Laravel: php artisan serve")
+	export("SERVER_HOST", listen)
+	about("Spring Boot")
+	export("SERVER_ADDRESS", listen)
+
+	about("Rails, in development: the names by which services are asked for")
+	export("RAILS_DEVELOPMENT_HOSTS", allowed_hosts(conf["domain"]))
+	about("Vite, which accepts .localhost anyway: the domain with the most names, for not every version takes two")
+	export("__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS", widest_domain())
+	about("your own settings: Django's ALLOWED_HOSTS, Next's allowedDevOrigins, webpack's and Vite's allowedHosts")
+	export("PROXY_HOSTS", allowed_hosts(""))
+
+	if (!database_count) return
+	about("your own settings; Rails, Prisma and others read DATABASE_URL")
+	for (i = 1; i <= database_count; i++) {
+		export(toupper(databases[i]) "_URL", address_at[i])
+		if (address_at[i] ~ /^(postgresql|mysql):/) sql = sql " " address_at[i]
+	}
+	# Which of two it should be, only the service knows.
+	if (split(sql, address_at, " ") == 1) export("DATABASE_URL", address_at[1])
+}
+
+# about READER: who reads the next one
+function about(reader) { print "# " reader }
+
+# export NAME, VALUE: in single quotes nothing means anything, but the quote itself
+function export(name, value) {
+	gsub(/'/, "'\\''", value)
+	print "export " name "='" value "'"
+}
+
+# allowed_hosts DOMAIN: every host by which services are asked for, by commas, but of those on DOMAIN or right below it
+# only .DOMAIN; "" for all. A dot in front stands for any one name
+function allowed_hosts(domain,    list, i, count, names) {
+	# By this name containers ask a service directly.
+	list = "host-alias"
+	if (conf["web_port"] == "none") return list
+	if (domain != "") list = "." domain "," list
+	count = all_hosts(names)
+	for (i = 1; i <= count; i++) {
+		if (names[i] == domain || substr(names[i], index(names[i], ".") + 1) == domain) continue
+		sub(/^\*/, "", names[i])
+		list = list "," names[i]
+	}
+	return list
+}
+
+# widest_domain: of the domains that are not below .localhost the one with the most hosts, all that is below it included
+function widest_domain(    best, count, names, i, domain, hosts_below) {
+	best = "host-alias"
+	if (conf["web_port"] == "none") return best
+	count = all_hosts(names)
+	for (i = 1; i <= count; i++) {
+		if (names[i] ~ /\.localhost$/) continue
+		domain = names[i]
+		sub(/^(\*\.)?/, ".", domain)
+		# Not a whole top-level domain.
+		while (domain ~ /\..*\./) {
+			if (++hosts_below[domain] > hosts_below[best]) best = domain
+			domain = substr(domain, 2)
+			domain = substr(domain, index(domain, "."))
+		}
+	}
+	return best
+}

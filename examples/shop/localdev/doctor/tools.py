@@ -1,0 +1,104 @@
+"""What every check needs: to run a command, to do things at the same time, to do a thing only once."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+# What answers at all answers by then; Docker Desktop can hang for ever.
+PATIENCE = 8.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended: its exit code (None when it did not start, or not end in time) and what it said."""
+
+    code: int | None
+    out: str = ""
+    err: str = ""
+
+
+def run(*command: str, env: dict[str, str] | None = None, cwd: str | None = None) -> Done:
+    """Run `command` without a terminal and in plain English; never raises."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PATIENCE,
+            cwd=cwd,
+            env={**os.environ, "LC_ALL": "C", **(env or {})},
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Done(None, "", str(error))
+    return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+
+def once(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Make `method` remember what it returned, also when several threads ask at the same time."""
+    name = f"_once_{method.__name__}"
+
+    @wraps(method)
+    def remembered(self: Any) -> Any:
+        with self.locks.setdefault(name, threading.RLock()):
+            if not hasattr(self, name):
+                setattr(self, name, method(self))
+            return getattr(self, name)
+
+    return remembered
+
+
+def together(function: Callable[[Any], Any], items: Iterable[Any], seconds: float) -> list[Any]:
+    """Return what `function` returns for each of `items`, all called at the same time; None for the late ones.
+
+    The threads are daemons, because a name server that does not answer cannot be interrupted.
+    """
+    items = list(items)
+    results: list[Any] = [None] * len(items)
+    finished: queue.Queue[None] = queue.Queue()
+
+    def work(number: int, item: Any) -> None:
+        try:
+            results[number] = function(item)
+        finally:
+            finished.put(None)
+
+    for number, item in enumerate(items):
+        threading.Thread(target=work, args=(number, item), daemon=True).start()
+    deadline = time.monotonic() + seconds
+    for _ in items:
+        try:
+            finished.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            break
+    return list(results)
+
+
+def lines_of(command: list[str], seconds: float) -> Iterator[str]:
+    """Yield each line that `command` prints when it prints it, for at most `seconds`."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        errors="replace",
+    )
+    timer = threading.Timer(seconds, process.kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        assert process.stdout
+        yield from process.stdout
+    finally:
+        timer.cancel()
+        process.kill()
+        process.wait()
