@@ -25,22 +25,23 @@ class Quote:
     line: int
     text: str
     place: str
+    page: Path
     block: bool = False
 
 
-def quotes(text: str) -> Iterator[Quote]:
-    """Yield all that the page `text` quotes, and its links."""
+def quotes(text: str, page: Path) -> Iterator[Quote]:
+    """Yield all that `text`, of the file `page`, quotes, and its links."""
     header, row, cell, row_line = "", -1, -1, 0
     for token in MARKDOWN.parse(text):
         first = token.map[0] + 1 if token.map else 0
         if token.type in ("fence", "code_block"):
             language = token.info.strip() or ("routes" if ROUTES.fullmatch(token.content) else "text")
-            yield Quote(first, token.content, language, block=True)
+            yield Quote(first, token.content, language, page, block=True)
             for number, line in enumerate(token.content.splitlines(), first + 1):
                 if line.strip():
-                    yield Quote(number, line.strip(), language)
+                    yield Quote(number, line.strip(), language, page)
         elif token.type == "html_block":
-            yield from in_html(first, token.content)
+            yield from in_html(first, token.content, page)
         elif token.type == "table_open":
             row = -1
         elif token.type == "tr_open":
@@ -53,30 +54,30 @@ def quotes(text: str) -> Iterator[Quote]:
             header = token.content if (row, cell) == (0, 0) else header
             place = "message" if row_line and header == "message" and cell == 0 else "code"
             # Cells know no line of their own.
-            yield from in_line(row_line or first, token.children or [], place)
+            yield from in_line(row_line or first, token.children or [], place, page)
 
 
-def in_line(line: int, tokens: Iterable, place: str) -> Iterator[Quote]:
+def in_line(line: int, tokens: Iterable, place: str, page: Path) -> Iterator[Quote]:
     """Yield what the inline `tokens` have, which begin on `line`."""
     for token in tokens:
         if token.type == "code_inline":
             # A newline in a span is a blank in its text: then the line is the first one of the paragraph's rest.
-            yield Quote(line, " ".join(token.content.split()) or token.content, place)
+            yield Quote(line, " ".join(token.content.split()) or token.content, place, page)
         elif token.type == "link_open":
-            yield Quote(line, str(token.attrs["href"]), "link")
+            yield Quote(line, str(token.attrs["href"]), "link", page)
         elif token.type == "image":
-            yield Quote(line, str(token.attrs["src"]), "link")
+            yield Quote(line, str(token.attrs["src"]), "link", page)
         elif token.type == "html_inline":
-            yield from in_html(line, token.content)
+            yield from in_html(line, token.content, page)
         line += token.type in ("softbreak", "hardbreak")
 
 
-def in_html(line: int, text: str) -> Iterator[Quote]:
+def in_html(line: int, text: str, page: Path) -> Iterator[Quote]:
     """Yield what the HTML `text` links to, and its code, which nobody would check."""
     for address in re.findall(r'(?:src|srcset|href)="([^"]*)"', text):
-        yield Quote(line, address, "link")
+        yield Quote(line, address, "link", page)
     if found := re.search(r"<(?:code|pre|kbd|samp)\b", text):
-        yield Quote(line, found[0], "html")
+        yield Quote(line, found[0], "html", page)
 
 
 def anchors(text: str) -> set[str]:

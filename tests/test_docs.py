@@ -47,13 +47,12 @@ ANSWERS = {
     },
     "no proxy": {"web_proxy": "none"},
 }
-LANDED = "localdev/README.md"
 PAGES = [
     *(path.name for path in sorted(PROJECT.glob("*.md"))),
     *(f"docs/{path.name}" for path in sorted(PROJECT.glob("docs/*.md"))),
     "bench/README.md",
     "examples/README.md",
-    *(f"{LANDED} ({name})" for name in ANSWERS),
+    *(f"localdev/README.md ({name})" for name in ANSWERS),
 ]
 MESSAGES = {
     "host-alias": ("template/localdev/host-alias", "template/localdev/sh/*", "hooks/*"),
@@ -96,23 +95,18 @@ class World:
         texts = [
             (PROJECT / name).read_text()
             for name in self.own
-            if not re.search(
-                r"README|[.]md$|[.]svg$|^examples/|^tests/(test_docs|quotes)|-lock[.]json|requirements",
-                name,
-            )
+            if not re.search(r"README|[.](md|svg)$|^examples/|test_docs|quotes|-lock[.]json|requirements", name)
         ]
         return " ".join(" ".join(texts).split())
 
-    def page(self, name: str) -> tuple[str, Path]:
-        """Return what the page `name` of PAGES says, and where it is."""
-        if name.startswith(LANDED):
-            path = self.rendered(**ANSWERS[name.removeprefix(f"{LANDED} (")[:-1]]) / LANDED
-        else:
-            path = PROJECT / name
+    def quotes(self, page: str) -> list[Quote]:
+        """Return what `page`, one of PAGES, quotes."""
+        found = re.fullmatch(r"(.*) [(](.*)[)]", page)
+        path = self.rendered(**ANSWERS[found[2]]) / found[1] if found else PROJECT / page
         text = path.read_text()
-        if name == "CHANGELOG.md":
+        if page == "CHANGELOG.md":
             text = re.sub(r"^## (?!Unreleased\n).*", "", text, flags=re.M | re.S)
-        return text, path
+        return list(quotes(text, path))
 
     def reads(self, name: str) -> bool:
         """Tell whether what is no test has the variable `name`."""
@@ -156,13 +150,13 @@ class World:
         return set(re.findall(r"^make ([a-z-]+)", listed, re.M)) | {"clean"}
 
 
-KINDS: list[tuple[Callable[[Quote], object], Callable[[World, Quote, Path], str]]] = []
+KINDS: list[tuple[Callable[[Quote], object], Callable[[World, Quote], str]]] = []
 
 
 def kind(looks: Callable[[Quote], object]) -> Callable[[Callable], Callable]:
     """Add a kind: what `looks` so is of it, and its function says what is wrong with it, '' for nothing."""
 
-    def add(check: Callable[[World, Quote, Path], str]) -> Callable:
+    def add(check: Callable[[World, Quote], str]) -> Callable:
         KINDS.append((looks, check))
         return check
 
@@ -174,41 +168,41 @@ def like(pattern: str, *places: str) -> Callable[[Quote], object]:
     return lambda quote: not quote.block and (not places or quote.place in places) and re.fullmatch(pattern, quote.text)
 
 
-def kinds_of(quote: Quote) -> Iterator[Callable[[World, Quote, Path], str]]:
+def kinds_of(quote: Quote) -> Iterator[Callable[[World, Quote], str]]:
     """Yield the kinds that `quote` looks like; the first decides."""
     return (check for looks, check in KINDS if looks(quote))
 
 
-def problem(world: World, quote: Quote, path: Path) -> str:
-    """Return what is wrong with `quote` of the page `path`, '' for nothing."""
+def problem(world: World, quote: Quote) -> str:
+    """Return what is wrong with `quote`, '' for nothing."""
     if quote.text in OUTSIDE:
         return ""
-    return next((check(world, quote, path) for check in kinds_of(quote)), "no kind knows it")
+    return next((check(world, quote) for check in kinds_of(quote)), "no kind knows it")
 
 
 # --- the kinds: the first that knows a quote decides ------------------------------------------------------------------
 
 
 @kind(lambda quote: quote.place == "html")
-def code_in_html(world: World, quote: Quote, path: Path) -> str:
+def code_in_html(world: World, quote: Quote) -> str:
     """Code that this file does not see."""
     return "write it in backticks"
 
 
 @kind(lambda quote: quote.place == "link")
-def link(world: World, quote: Quote, path: Path) -> str:
+def link(world: World, quote: Quote) -> str:
     """A link: what it leads to is there, and has that anchor."""
     address, _, anchor = quote.text.partition("#")
     if re.match(r"[a-z]+:", address):
         return ""
-    target = path.parent / address if address else path
+    target = quote.page.parent / address if address else quote.page
     if not target.exists():
         return "nothing is there"
     return "" if not anchor or anchor in anchors(target.read_text()) else f"no heading there is #{anchor}"
 
 
 @kind(lambda quote: quote.block and quote.place in PARSERS)
-def block(world: World, quote: Quote, path: Path) -> str:
+def block(world: World, quote: Quote) -> str:
     """A whole block: its language can be read."""
     try:
         return PARSERS[quote.place](world, quote.text) or ""
@@ -217,17 +211,17 @@ def block(world: World, quote: Quote, path: Path) -> str:
 
 
 @kind(lambda quote: quote.place in PARSERS and quote.place not in ("text", *SHELLS))
-def line_of_a_parsed_block(world: World, quote: Quote, path: Path) -> str:
+def line_of_a_parsed_block(world: World, quote: Quote) -> str:
     """A line of YAML and the like: commands and files of ours in it are right."""
     found = re.findall(r"\bmake dev-[\w-]+|localdev/[\w./-]+", quote.text)
     value = re.sub(r"^- |^[\w.]+: ", "", quote.text)
     if quote.place == "yaml" and program(value.split()) in PROGRAMS:
         found.append(value)
-    return first(problem(world, replace(quote, text=text, place="code"), path) for text in found)
+    return first(problem(world, replace(quote, text=text, place="code")) for text in found)
 
 
 @kind(lambda quote: quote.place == "message" or re.match("|".join(f"{name}: " for name in MESSAGES), quote.text))
-def message(world: World, quote: Quote, path: Path) -> str:
+def message(world: World, quote: Quote) -> str:
     """A message: of ours, or, in a table of messages, of Copier."""
     name, colon, text = quote.text.partition(": ")
     if colon and name in MESSAGES:
@@ -238,11 +232,11 @@ def message(world: World, quote: Quote, path: Path) -> str:
 
 
 @kind(like(r"(?:ok|warn|FAIL) +[\w.-]+ +.*|fix +.*|[0-9]+ failures?.*|Everything works.*", "text"))
-def line_of_a_report(world: World, quote: Quote, path: Path) -> str:
+def line_of_a_report(world: World, quote: Quote) -> str:
     """A line of the doctor's report: what it finds, or a fix."""
     text = re.sub(r"^(?:ok|warn|FAIL) +[\w.-]+ +", "", quote.text)
     if found := re.fullmatch(r"fix +(.*)", text) or re.fullmatch(r"[0-9]+ failure.* Run first: (.*)", text):
-        if wrong := command(world, Quote(quote.line, found[1], "code"), path):
+        if wrong := command(world, replace(quote, text=found[1], place="code")):
             return wrong
         text = text.replace(found[1], "0") if text[0].isdigit() else ""
     said = not text or says(sources("template/localdev/doctor/*.py", "template/localdev/routes.awk"), text)
@@ -250,7 +244,7 @@ def line_of_a_report(world: World, quote: Quote, path: Path) -> str:
 
 
 @kind(like(r"[a-z_]+(?:: |=)\S.*", "code"))
-def answer(world: World, quote: Quote, path: Path) -> str:
+def answer(world: World, quote: Quote) -> str:
     """An answer: Copier takes it."""
     name, value = re.split(": |=", quote.text, maxsplit=1)
     if name not in QUESTIONS:
@@ -263,18 +257,18 @@ def answer(world: World, quote: Quote, path: Path) -> str:
 
 
 @kind(like(r"[A-Z][A-Z0-9_]+=.*|[A-Z][A-Z0-9]*_[A-Z0-9_]+", "code"))
-def variable(world: World, quote: Quote, path: Path) -> str:
+def variable(world: World, quote: Quote) -> str:
     """A variable: of make, where a target takes the value, or one that a source reads."""
     name, _, value = quote.text.partition("=")
     if name == "ARGS":
-        taken = any(make(world, [target, quote.text], path) == "" for target in sorted(world.targets))
+        taken = any(make(world, [target, quote.text]) == "" for target in sorted(world.targets))
         return "" if taken else "no target of make takes it"
     known = world.reads(name) and (not value or value.isdigit() or world.says_word(value))
     return "" if known else "no source reads it"
 
 
 @kind(like(r"[a-z]+://\S+"))
-def url(world: World, quote: Quote, path: Path) -> str:
+def url(world: World, quote: Quote) -> str:
     """A URL: of a name that leads to this machine, of a database, or one that a source has."""
     host = re.sub(r"^[a-z]+://|[:/].*", "", quote.text)
     if re.search(r"(^|[.])(localhost|test|example[.]com)$", host):
@@ -288,26 +282,26 @@ def url(world: World, quote: Quote, path: Path) -> str:
 
 
 @kind(like(rf"{HOST}|127[.]0[.]0[.]1(?: {HOST})+", "code", "text"))
-def host(world: World, quote: Quote, path: Path) -> str:
+def host(world: World, quote: Quote) -> str:
     """A host below a domain that is nobody's, or a line of hosts."""
     return ""
 
 
 @kind(like(r"\w+ [{] [}]", "code"))
-def braces(world: World, quote: Quote, path: Path) -> str:
+def braces(world: World, quote: Quote) -> str:
     """A section of the proxy's configuration."""
     return "" if world.says_word(quote.text[:-2]) else "no configuration has it"
 
 
 @kind(like(r"-\S.*", "code"))
-def option(world: World, quote: Quote, path: Path) -> str:
+def option(world: World, quote: Quote) -> str:
     """Options without their program: Copier's, or of one that a source runs."""
     words = shlex.split(quote.text)
-    return "" if world.says_word(words[0]) and len(words) == 1 else call(world, ["copier", "update", *words], path)
+    return "" if world.says_word(words[0]) and len(words) == 1 else call(world, ["copier", "update", *words])
 
 
 @kind(like(r"(?:~|[.]{0,2})/?[\w.*@<>-]*(?:/[\w.*@<>-]*)+|[\w*-]*[.][\w.-]*[a-z][\w-]*", "code", "text"))
-def file(world: World, quote: Quote, path: Path) -> str:
+def file(world: World, quote: Quote) -> str:
     """A file or a folder: of this project, of a repo that it makes, or where a source says that a user has one."""
     text = quote.text.removeprefix("../")
     name = text.strip("/")
@@ -334,36 +328,39 @@ def file(world: World, quote: Quote, path: Path) -> str:
 
 
 @kind(like(r"[.]{3} (.*)", "text"))
-def told(world: World, quote: Quote, path: Path) -> str:
+def told(world: World, quote: Quote) -> str:
     """The rest of a list, in words: the sources have its files, and each of its words."""
-    return first(
-        problem(world, Quote(quote.line, text, "code"), path) for text in re.findall(r"[^\s,]+", quote.text)[1:]
-    )
+    return first(problem(world, replace(quote, text=text)) for text in re.findall(r"[^\s,]+", quote.text)[1:])
 
 
 @kind(lambda quote: not quote.block and (quote.place in SHELLS or " " in quote.text))
-def command(world: World, quote: Quote, path: Path) -> str:
+def command(world: World, quote: Quote) -> str:
     """A command, or anything else of several words: its program takes it, or a source says it."""
     try:
         called = list(commands(quote.text.removeprefix("$ ")))
     except ValueError:
         called = []
     paths = re.findall(r"(?<![\w.])/(?:etc|Library|sbin|bin|usr)/[\w./-]+", quote.text)
-    if wrong := first(file(world, replace(quote, text=name), path) for name in paths):
+    if wrong := first(file(world, replace(quote, text=name)) for name in paths):
         return wrong
     if quote.place in SHELLS or any(program(words) in PROGRAMS for words in called):
-        return first(call(world, words, path) for words in called)
+        return first(call(world, words) for words in called)
     return "" if world.says(quote.text) else "no source says that"
 
 
 @kind(like(r".+"))
-def word(world: World, quote: Quote, path: Path) -> str:
+def word(world: World, quote: Quote) -> str:
     """Any other word: it stands in the sources."""
     said = all(world.says_word(part) for part in re.split(r"<\w+>", quote.text))
     return "" if said else "it is not in the sources"
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def code(text: str) -> Quote:
+    """Return `text` as a page would quote it."""
+    return Quote(0, text, "code", PROJECT)
 
 
 def first(problems: Iterable[str]) -> str:
@@ -396,18 +393,18 @@ def program(words: list[str]) -> str:
     return words[0].rpartition("/")[2] if words else ""
 
 
-def call(world: World, words: list[str], path: Path) -> str:
+def call(world: World, words: list[str]) -> str:
     """Return what is wrong with the simple command `words`."""
     for word in words:
         ours = re.search(r"(?:^|/)(localdev/[\w./-]*|[.]copier-answers[\w.-]+)$", word)
         looked_at = url if re.match(r"https?://", word) else file if ours and "$" not in word else None
-        if looked_at and (wrong := looked_at(world, Quote(0, ours[1] if ours else word, "code"), path)):
+        if looked_at and (wrong := looked_at(world, code(ours[1] if ours else word))):
             return f"{word}: {wrong}"
     while re.match(r"[A-Z_]+=", words[0]):
-        if wrong := variable(world, Quote(0, words.pop(0), "code"), path):
+        if wrong := variable(world, code(words.pop(0))):
             return wrong
     if program(words) in PROGRAMS:
-        return PROGRAMS[program(words)](world, words[1:], path)
+        return PROGRAMS[program(words)](world, words[1:])
     text = shlex.join(words)
     return "" if world.says(" ".join(words)) or world.says(text) else f"no source says: {text}"
 
@@ -415,11 +412,13 @@ def call(world: World, words: list[str], path: Path) -> str:
 def options(program: str, help: str, words: list[str]) -> str:
     """Return which options among `words` do not stand in `help`, what `program` says of itself."""
     given = [word.split("=")[0] for word in words if re.match(r"-+[A-Za-z]", word)]
-    unknown = [word for word in given if not re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", help)]
+    # Where there is no -sf, it is -s and -f.
+    short = [[word] if f" {word}" in help or word[1] == "-" else [f"-{c}" for c in word[1:]] for word in given]
+    unknown = [word for word in itertools.chain(*short) if not re.search(rf"(?<![\w-]){word}(?![\w-])", help)]
     return f"{program} has no {' '.join(unknown)}" if unknown else ""
 
 
-def make(world: World, words: list[str], path: Path) -> str:
+def make(world: World, words: list[str]) -> str:
     """make: there is the target, its recipe reads each variable, and the commands that come of it are right."""
     named = [word for word in words if re.fullmatch(r"[a-z][a-z-]*", word)]
     variables = [word for word in words if "=" in word]
@@ -434,28 +433,28 @@ def make(world: World, words: list[str], path: Path) -> str:
         if recipe == plain and f"${variable.split('=')[0]}" not in recipe.replace("$$", "$"):
             return f"make {' '.join(named)} does not read {variable}"
         for line in set(recipe.splitlines()) - set(plain.splitlines()):
-            if wrong := first(call(world, called, path) for called in commands(line)):
+            if wrong := first(call(world, called) for called in commands(line)):
                 return wrong
     return ""
 
 
-def shell(world: World, words: list[str], path: Path) -> str:
+def shell(world: World, words: list[str]) -> str:
     """sh: there is the script, and it knows the words behind it."""
     script = words[0]
     if script.endswith("localdev/host-alias"):
-        return host_alias(world, words[1:], path)
+        return host_alias(world, words[1:])
     if script.endswith("localdev/sh/stack.sh"):
         behind = words[words.index("--") + 1 :] if "--" in words else []
         into = {"up": docker, "status": docker, "doctor": python}.get(words[1], docker)
         before = {"up": ["compose", "up"], "status": ["compose", "ps"], "doctor": ["localdev/doctor"]}
-        return into(world, [*before.get(words[1], []), *behind], path) if behind else ""
+        return into(world, [*before.get(words[1], []), *behind]) if behind else ""
     found = next(
         (PROJECT / folder / script for folder in ("", "template") if (PROJECT / folder / script).is_file()), None
     )
     return options(script, found.read_text(), words[1:]) if found else f"there is no script {script}"
 
 
-def host_alias(world: World, words: list[str], path: Path) -> str:
+def host_alias(world: World, words: list[str]) -> str:
     """host-alias: its manual has the verb and the options."""
     manual = world.help("sh", "template/localdev/host-alias", "--help")
     verbs = re.findall(r"^  host-alias ([a-z]+)", manual, re.M)
@@ -463,16 +462,16 @@ def host_alias(world: World, words: list[str], path: Path) -> str:
     return f"host-alias has no {unknown[0]}" if unknown else options("host-alias", manual, words)
 
 
-def copier_(world: World, words: list[str], path: Path) -> str:
+def copier_(world: World, words: list[str]) -> str:
     """copier: it has the command and its options, and takes the answers."""
     manual = world.help(sys.executable, "-m", "copier", words[0], "--help-all")
     if f" {words[0]} 9" not in manual:
         return f"copier has no {words[0]}"
     given = [after for word, after in itertools.pairwise(words) if word in ("-d", "--data")]
-    return options("copier", manual, words) or first(answer(world, Quote(0, text, "code"), path) for text in given)
+    return options("copier", manual, words) or first(answer(world, code(text)) for text in given)
 
 
-def python(world: World, words: list[str], path: Path) -> str:
+def python(world: World, words: list[str]) -> str:
     """python3: the module or the doctor has the options; a framework's script is known."""
     if words[0] == "-m":
         return options(words[1], world.help("python3", *words[:2], "--help"), words[2:])
@@ -481,17 +480,17 @@ def python(world: World, words: list[str], path: Path) -> str:
     return "" if world.says(shlex.join(["python3", *words])) else "no source says that"
 
 
-def pytest_(world: World, words: list[str], path: Path) -> str:
+def pytest_(world: World, words: list[str]) -> str:
     """pytest: it, and the plugins that are named, have the options."""
     plugins = [word for pair in itertools.pairwise(words) if pair[0] == "-p" for word in pair]
     files = [word for word in words if word.endswith(".py")]
     return options("pytest", world.help(sys.executable, "-m", "pytest", *plugins, *files, "--help"), words)
 
 
-def asking(program: str, *how: str) -> Callable[[World, list[str], Path], str]:
+def asking(program: str, *how: str) -> Callable[[World, list[str]], str]:
     """Return what asks `program`, where it is on this machine, for the help of its command, by the option `how`."""
 
-    def ask(world: World, words: list[str], path: Path) -> str:
+    def ask(world: World, words: list[str]) -> str:
         while words[:1] == ["-C"]:
             words = words[2:]
         named = [word for word in words if re.fullmatch(r"[a-z][a-z-]*", word)][: 2 if words[:1] == ["compose"] else 1]
@@ -509,52 +508,26 @@ def asking(program: str, *how: str) -> Callable[[World, list[str], Path], str]:
 docker = asking("docker", "--help")
 
 
-def exporting(world: World, words: list[str], path: Path) -> str:
-    """export: a source reads the variable."""
-    return first(variable(world, Quote(0, word, "code"), path) for word in words)
-
-
-def anything(world: World, words: list[str], path: Path) -> str:
-    """What every shell has: `sh -n` looked at the block."""
-    return ""
-
-
 KEYWORDS = frozenset(["if", "then", "else", "elif", "do", "while", "until", "!", "exec"])
 SHELLS = ("sh", "console")
+# What every shell has: `sh -n` looked at the block.
+BUILTINS = "cd test [ echo printf pwd eval continue for fi done mktemp tail grep source"
 PROGRAMS = {
     "make": make,
     "sh": shell,
     "host-alias": host_alias,
     "copier": copier_,
-    "uvx": lambda world, words, path: call(world, words, path),
-    "pipx": lambda world, words, path: call(world, words[1:], path),
+    "uvx": call,
+    "pipx": lambda world, words: call(world, words[1:]),
     "python3": python,
     "pytest": pytest_,
     "git": asking("git", "-h"),
     "docker": docker,
     "curl": asking("curl", "--help", "all"),
     "mkcert": asking("mkcert", "-help"),
-    "export": exporting,
-    **dict.fromkeys(
-        [
-            "cd",
-            "test",
-            "[",
-            "echo",
-            "printf",
-            "pwd",
-            "eval",
-            "continue",
-            "for",
-            "fi",
-            "done",
-            "mktemp",
-            "tail",
-            "grep",
-            "source",
-        ],
-        anything,
-    ),
+    # A source reads the variable.
+    "export": lambda world, words: first(variable(world, code(word)) for word in words),
+    **dict.fromkeys(BUILTINS.split(), lambda world, words: ""),
 }
 
 
@@ -600,8 +573,7 @@ def world(run: Run, rendered: Render) -> World:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_all_that_a_page_quotes_is_so(page: str, world: World) -> None:
-    text, path = world.page(page)
-    wrong = {quote: problem(world, quote, path) for quote in quotes(text)}
+    wrong = {quote: problem(world, quote) for quote in world.quotes(page)}
     if told := [f"{page}:{quote.line}: `{quote.text}`: {what}" for quote, what in wrong.items() if what]:
         pytest.fail("\n".join([*told, "Correct it, or say in tests/test_docs.py what it is"]), pytrace=False)
 
@@ -609,10 +581,10 @@ def test_all_that_a_page_quotes_is_so(page: str, world: World) -> None:
 def test_what_is_of_the_world_outside_is_still_quoted_and_of_no_kind(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = {quote: path for text, path in map(world.page, PAGES) for quote in quotes(text) if quote.text in OUTSIDE}
+    found = [quote for page in PAGES for quote in world.quotes(page) if quote.text in OUTSIDE]
     assert set(OUTSIDE) - {quote.text for quote in found} == set()
     monkeypatch.setattr(sys.modules[__name__], "OUTSIDE", {})
-    assert [quote.text for quote, path in found.items() if not problem(world, quote, path)] == []
+    assert [quote.text for quote in found if not problem(world, quote)] == []
 
 
 @pytest.mark.parametrize(
@@ -630,6 +602,7 @@ def test_what_is_of_the_world_outside_is_still_quoted_and_of_no_kind(
         ("`copier update --trust`", "`copier update --trusted`"),
         ("`uvx copier copy`", "`uvx copier paste`"),
         ("`git push --atomic origin main`", "`git push --atom origin main`"),
+        ("`curl -sf http://web.shop.test/`", "`curl -sfW http://web.shop.test/`"),
         ("`docker compose up --wait`", "`docker compose up --waits`"),
         ("`python3 -m http.server 3000 --bind 10.254.254.254`", "`python3 -m http.server 3000 --bid 10.254.254.254`"),
         ("`npx vite --port 3000 --host 10.254.254.254`", "`npx vita --port 3000 --host 10.254.254.254`"),
@@ -670,25 +643,21 @@ def test_what_is_of_the_world_outside_is_still_quoted_and_of_no_kind(
     ],
 )  # fmt: skip
 def test_one_mistake_is_refused(world: World, fine: str, wrong: str) -> None:
-    told = {text: [problem(world, quote, PROJECT / "README.md") for quote in quotes(text)] for text in (fine, wrong)}
+    page = PROJECT / "README.md"
+    told = {text: [problem(world, quote) for quote in quotes(text, page)] for text in (fine, wrong)}
     assert set(told[fine]) <= {""}, told
     assert set(told[wrong]) - {""}, told
 
 
 def test_a_changed_word_in_any_message_of_the_pages_is_refused(world: World) -> None:
     passed = []
-    said = [
-        quote
-        for text, path in map(world.page, PAGES)
-        for quote in quotes(text)
-        if next(kinds_of(quote), None) is message
-    ]
+    said = [quote for page in PAGES for quote in world.quotes(page) if next(kinds_of(quote), None) is message]
     assert len(said) > 5
     for quote in said:
         words = quote.text.split(" ")
         for number in range(1, len(words)):
             changed = replace(quote, text=" ".join([*words[:number], "other", *words[number + 1 :]]))
-            if re.fullmatch("[A-Za-z]+[.,:;]?", words[number]) and not problem(world, changed, PROJECT / "README.md"):
+            if re.fullmatch("[A-Za-z]+[.,:;]?", words[number]) and not problem(world, changed):
                 passed.append((quote.text, words[number]))
     # A name in a message may be another one.
     assert [(text, name) for text, name in passed if not EXAMPLE.match(name)] == []
