@@ -9,7 +9,7 @@ import pexpect
 import pytest
 import yaml
 
-from conftest import PROJECT, Render, Run
+from conftest import PROJECT, Run
 from needs import need_command
 
 
@@ -163,31 +163,3 @@ def test_githubs_runners_pull_the_images_of_the_template_and_run_scripts_that_ar
         input="set -e\n" + "\n".join(steps) + "\n",
     )
     assert done.returncode == 0, done.stdout
-
-
-PAGES = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "bench/README.md",
-    "examples/README.md",
-    "examples/shop/README.md",
-    *(f"docs/{path.name}" for path in (PROJECT / "docs").glob("*.md")),
-]
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_names_is_there(page: str, rendered: Render, run: Run) -> None:
-    text = (PROJECT / page).read_text()
-    helped = (
-        run("make", "dev-help", cwd=rendered(), check=True).stdout + run("make", "help", cwd=PROJECT, check=True).stdout
-    )
-    targets = set(re.findall(r"^make ([a-z-]+)", helped, re.M))
-    assert set(re.findall(r"\bmake (dev-[a-z-]+|new|test|lint|bench|lock|examples|release|format)\b", text)) <= targets
-    for name in re.findall(r"`(localdev/[a-z./-]+)`", text):
-        made = (rendered(**answers) / name for answers in ({}, {"web_proxy": "caddy", "github_workflow": "true"}))
-        # What the user makes, or a command of his.
-        own = name.startswith(("localdev/proxy/custom/", "localdev/tls.pem"))
-        assert own or any(path.exists() for path in made), name
-    for address in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text) + re.findall(r'(?:src|srcset)="([^":]+)"', text):
-        assert (PROJECT / page).parent.joinpath(address).exists(), address
