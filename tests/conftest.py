@@ -15,7 +15,7 @@ import yaml
 
 from apps import Apps
 from machine import ALIAS_IP, has_alias
-from needs import need, need_command, need_engine
+from needs import need, need_command, need_engine, need_node
 
 PROJECT = Path(__file__).parents[1]
 PROXIES = [
@@ -165,12 +165,9 @@ def repo(rendered: Render, tmp_path: Path) -> Render:
 
 
 @pytest.fixture(scope="session")
-def apps(run: Run, clean_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Apps:
+def apps(clean_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Apps:
     """Applications of common frameworks, ready to be started."""
-    need_command("npm")
-    node = run("node", "--version", cwd=PROJECT, check=True).stdout.strip()
-    major, minor, _ = node.removeprefix("v").split(".")
-    need((int(major), int(minor)) >= (20, 19), f"Node.js 20.19 or later (this is {node})", "https://nodejs.org")
+    need_node(20, 19)
     need_command("rails", "ruby-railties puma")
     return Apps(tmp_path_factory.mktemp("frameworks"), clean_env)
 

@@ -22,6 +22,15 @@ def need_command(name: str, package: str | None = None) -> str:
     return str(path)
 
 
+def need_node(*least: int) -> None:
+    """Skip the test unless npm is there, and a Node.js of version `least` or later."""
+    need_command("npm")
+    version = subprocess.run([need_command("node", "nodejs"), "--version"], capture_output=True, text=True, check=True)
+    found = version.stdout.strip()
+    is_new = tuple(int(number) for number in found.removeprefix("v").split(".")) >= least
+    need(is_new, f"Node.js {'.'.join(map(str, least))} or later (this is {found})", "https://nodejs.org")
+
+
 def need_root() -> None:
     """Skip the test unless it runs as root: it makes namespaces, or becomes another user."""
     need(os.geteuid() == 0, "root", "sudo make test")

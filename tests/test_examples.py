@@ -17,7 +17,7 @@ import redis
 from apps import running
 from conftest import PROJECT, Render, Run
 from machine import ALIAS_IP, curl, is_free, retry
-from needs import need, need_command
+from needs import need, need_command, need_node
 from stack import Stack, running_stack
 
 SCRIPT = runpy.run_path(str(PROJECT / ".ci/examples"))
@@ -149,7 +149,8 @@ def test_what_an_example_has_of_its_own_is_kept_and_the_rest_is_rendered_anew(cl
             path = clone / "examples" / example / name
             path.write_text(path.read_text() + "# mine\n")
     (clone / "examples/shop/web/new.rb").touch()
-    # What git ignores is neither named nor deleted: this machine's key, what was installed.
+    # What git ignores is neither named nor deleted: this machine's ports and key, what was installed.
+    (clone / "examples/minimal/.env").touch()
     (clone / "examples/shop/localdev/tls.pem").touch()
     (clone / "examples/shop/api/node_modules").mkdir()
     stale = "minimal/Makefile, minimal/compose.yaml, minimal/localdev/routes, shop/compose.yaml"
@@ -157,6 +158,7 @@ def test_what_an_example_has_of_its_own_is_kept_and_the_rest_is_rendered_anew(cl
     run("make", "examples", cwd=clone, check=True)
     kept = run("git", "status", "--porcelain", cwd=clone).stdout.splitlines()
     assert kept == [" M examples/shop/Makefile", " M examples/shop/localdev/routes", "?? examples/shop/web/new.rb"]
+    assert (clone / "examples/minimal/.env").exists()
     assert (clone / "examples/shop/localdev/tls.pem").exists()
     assert (clone / "examples/shop/api/node_modules").exists()
 
@@ -196,7 +198,7 @@ def ask(stack: Stack, words: str, host: str = "", path: str = "/", *options: str
 @pytest.mark.engine
 def test_the_shop_runs_as_its_readme_says(shop: Stack, clean_env: dict[str, str]) -> None:
     need_command("bundle", "ruby-bundler ruby-pg ruby-rails puma")
-    need_command("npm")
+    need_node(20)
     for port in (3000, 4000):
         need(is_free(port, ALIAS_IP), f"port {port} of {ALIAS_IP}", "stop what listens there")
     readme = (shop.repo / "README.md").read_text()
