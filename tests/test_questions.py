@@ -206,6 +206,8 @@ def test_every_question_has_help_with_consequence_and_every_setting_a_reason() -
         assert first.endswith("?"), name
         assert blank == "", name
         assert rest, name
+        # A question is cut where the terminal ends; the first line has a microphone before it.
+        assert [line for line in ("   " + first, *rest) if len(line) > 79] == [], name
         assert "default" in question, f"{name}: an update would ask for it"
         if question["type"] == "str" and "choices" not in question:
             assert "\\\\Z" in question["validator"], f"{name} is free text"
