@@ -164,7 +164,10 @@ def test_what_a_page_names_is_there(page: str, rendered: Render, run: Run) -> No
         run("make", "dev-help", cwd=rendered(), check=True).stdout + run("make", "help", cwd=PROJECT, check=True).stdout
     )
     targets = set(re.findall(r"^make ([a-z-]+)", helped, re.M))
-    assert set(re.findall(r"\bmake (dev-[a-z-]+|new|test|lint|bench|lock|examples|release|format)\b", text)) <= targets
+    assert (
+        set(re.findall(r"\bmake (dev-[a-z-]+|new|test|lint|bench|recording|lock|examples|release|format)\b", text))
+        <= targets
+    )
     for name in re.findall(r"`(localdev/[a-z./-]+)`", text):
         made = (rendered(**answers) / name for answers in ({}, {"web_proxy": "caddy", "github_workflow": "true"}))
         # What the user makes, or a command of his.
