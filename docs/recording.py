@@ -356,8 +356,9 @@ def settle(lab: Lab, template: Path, run: Run) -> dict[str, str]:
     """Give the lab a user with a password, uvx with what it would download, and the template at its address."""
     need_command("sudo")
     cache, tools = lab.folder / "uv", Path(sys.executable).parent
-    path = f"{tools}:{lab.env['PATH']}"
-    run("uvx", "copier", "--version", cwd=lab.folder, env={"UV_CACHE_DIR": str(cache), "PATH": path}, check=True)
+    # For the Python that is in the lab, not for the tests' own.
+    env = {"UV_CACHE_DIR": str(cache), "PATH": lab.env["PATH"]}
+    run(tools / "uvx", "copier", "--version", cwd=lab.folder, env=env, check=True)
     # A newcomer's copier is not installed yet.
     for made in cache.glob("environments-*"):
         shutil.rmtree(made)
