@@ -253,8 +253,9 @@ def draw(looks: list[Look], gone: list[Line]) -> str:
     """Return the picture: every line at its place on one long page, for its time, and the page moves. Without animations it
     is the last screen.
     """
-    total = math.ceil(looks[-1].at + END)
-    moments: dict[str, str] = {}
+    # As the percents follow from it, it is seldom another one.
+    total = 5 * math.ceil((looks[-1].at + END) / 5)
+    moments: dict[str, list[str]] = {}
     lines: list[str] = []
     colours: set[str] = set()
 
@@ -267,18 +268,22 @@ def draw(looks: list[Look], gone: list[Line]) -> str:
         return "".join(f"{percent(at)}{{{value}}}" for at, value in dict(fresh).items())
 
     for row, history in sorted(versions(looks, gone).items()):
-        for (begin, line), (end, _) in zip(history, [*history[1:], (None, ())], strict=False):
+        for number, ((begin, line), (end, _)) in enumerate(zip(history, [*history[1:], (None, ())], strict=False)):
             if not line:
                 continue
             colours |= {part.colour for part in line}
+            # Named after what it is, not when: a new recording of the same has other times.
             shown = [(0, "visibility:hidden"), (begin, "visibility:visible")]
-            moment = f"m{begin * 100:.0f}"
+            name, kind = f"l{row}", ""
             if end is not None:
                 shown.append((end, "visibility:hidden"))
-                moment += f"-{end * 100:.0f}"
-            moments[moment] = steps(shown)
-            lines.append(f'<g class="{moment}{"" if end is None else " past"}">{drawn(line, row)}</g>')
-    rules = [f"@keyframes {name}{{{frames}}}.{name}{{animation-name:{name}}}" for name, frames in moments.items()]
+                name, kind = f"{name}-{number}", " past"
+            moments.setdefault(steps(shown), []).append(name)
+            lines.append(f'<g class="{name}{kind}">{drawn(line, row)}</g>')
+    rules = [
+        f"@keyframes {names[0]}{{{frames}}}{','.join(f'.{name}' for name in names)}{{animation-name:{names[0]}}}"
+        for frames, names in moments.items()
+    ]
     moves = [(look.at, f"transform:translateY({-look.top * HEIGHT}px)") for look in looks]
     places = [
         (
