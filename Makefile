@@ -1,10 +1,10 @@
 # Everything needs only git, make and Python 3.11 or later; the rest is installed into .venv, pinned and hash-checked.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
-.PHONY: help new test bench lint format examples release lock clean
+.PHONY: help new test bench recording lint format examples release lock clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 new: .venv/requirements ## DEST=../my-app: put the stack into a repo (ARGS="-d alias_ip=..." for more of copier's flags)
 	@test -n "$$DEST" || { echo 'Say where: make new DEST=../my-app' >&2; exit 2; }
@@ -18,6 +18,9 @@ test: .venv/requirements-test ## run every test that this machine can run (ARGS=
 # The tests' own stacks and machines, by their conftest, with figures.py of bench/ beside it.
 bench: .venv/requirements-test ## measure what everything costs, into bench/RESULTS.md (ARGS="-k doctor"; ARGS=--quick: a try)
 	@PYTHONPATH=tests:bench .venv/bin/pytest -p conftest -p figures --timeout 3600 $(ARGS) bench/commands.py bench/proxy.py
+
+recording: .venv/requirements-test ## record docs/recording.svg anew, after a change of what a newcomer sees
+	@PYTHONPATH=tests:docs .venv/bin/pytest -p conftest -p recording --timeout 900 $(ARGS) docs/recording.py
 
 lint: .venv/requirements-test ## check the style of everything
 	@.venv/bin/ruff check && .venv/bin/ruff format --check

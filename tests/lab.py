@@ -146,8 +146,8 @@ class Repo:
 class Lab(Place):
     """The machine: lo, LAN, firewall, processes, /run, /etc and the container engine are its own; systemd is a stand-in."""
 
-    def __init__(self, folder: Path, env: dict[str, str], rendered: Render) -> None:
-        """Boot the machine and its engine; its files are in `folder` until `close`."""
+    def __init__(self, folder: Path, env: dict[str, str], rendered: Render, images: tuple[str, ...] = (IMAGE,)) -> None:
+        """Boot the machine and its engine, which has the images; its files are in `folder` until `close`."""
         need_root()
         need_engine()
         for command in ("unshare", "nsenter", "setpriv"):
@@ -169,7 +169,7 @@ class Lab(Place):
             self.root('mount --bind /mnt/bin/systemctl "$(readlink -f /bin/systemctl)"')
             self.root("mkdir /run/dbus; dbus-daemon --system --fork")
             self.start_engine()
-            self.load_image()
+            self.load(*images)
         except BaseException:
             self.close()
             raise
@@ -206,13 +206,13 @@ class Lab(Place):
         self.kill(self.engine, signal.SIGTERM)
         self.start_engine()
 
-    def load_image(self) -> None:
-        """Give the engine the image of the proxy out of this machine's engine."""
-        with subprocess.Popen(["docker", "save", IMAGE], stdout=subprocess.PIPE) as save:
+    def load(self, *images: str) -> None:
+        """Give the engine images out of this machine's engine."""
+        with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as save:
             load = subprocess.run(
                 self.enter("docker", "load"), env=self.env, stdin=save.stdout, capture_output=True, check=False
             )
-        need(save.returncode == 0, f"the image {IMAGE}", f"docker pull {IMAGE}, or .ci/images")
+        need(save.returncode == 0, f"the image {' '.join(images)}", f"docker pull {' '.join(images)}, or .ci/images")
         assert load.returncode == 0, load.stderr
 
     def close(self) -> None:
