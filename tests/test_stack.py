@@ -178,7 +178,7 @@ def test_without_an_engine_one_line_says_what_to_start(rendered: Render, run: Ru
     )
     assert done.returncode != 0
     lines = done.stderr.splitlines()
-    assert "localdev: no container engine answers. Start Docker Desktop, OrbStack, Colima or dockerd" in lines
+    assert "localdev: no container runtime answers. Start Docker Desktop, OrbStack, Colima or dockerd" in lines
     assert len(lines) <= 4, lines
 
 

@@ -184,11 +184,11 @@ def check_engine(engine: Engine) -> list[Finding]:
                 fail(
                     "runtime.silent",
                     "runtime",
-                    "you may not use the engine",
+                    "you may not use the container runtime",
                     'sudo usermod -aG docker "$USER" && newgrp docker',
                 )
             ]
-        return [fail("runtime.silent", "runtime", f"no engine answers {command}", start_command(endpoint))]
+        return [fail("runtime.silent", "runtime", f"no container runtime answers {command}", start_command(endpoint))]
 
     product = kind(info, engine.components(), endpoint)
     version = str(info.get("ServerVersion") or info.get("version", {}).get("Version", ""))

@@ -146,7 +146,7 @@ explain_failure() {
 		esac
 	done
 	"$@" config -q || die "the Compose files have an error (its message is above). Correct $mine"
-	"$@" ps -q >/dev/null 2>&1 || die "no container engine answers. Start Docker Desktop, OrbStack, Colima or dockerd"
+	"$@" ps -q >/dev/null 2>&1 || die "no container runtime answers. Start Docker Desktop, OrbStack, Colima or dockerd"
 	refused=$("$@" logs --no-log-prefix --tail 1 proxy 2>/dev/null | sed -n 's/.*localdev: //p')
 	die "${refused:-$otherwise}"
 }
