@@ -152,11 +152,11 @@ def test_all_is_well(laptop: Make) -> None:
     mac.write("/usr/local/bin/docker", DOCKER, 0o755, owner=0)
     assert mac.doctor() == (
         0,
-        "ok    runtime  Docker Desktop 29.1.2\n"
-        "ok    compose  Compose 2.40.3\n"
-        f"ok    alias    {IP}/32 is on lo0\n"
-        f"ok    boot job {PLIST} adds the alias at every boot\n"
-        f"ok    web      Vite (node, pid 4242) listens on {IP}:3000\n"
+        "ok    runtime   Docker Desktop 29.1.2\n"
+        "ok    compose   Compose 2.40.3\n"
+        f"ok    alias     {IP}/32 is on lo0\n"
+        f"ok    boot job  {PLIST} adds the alias at every boot\n"
+        f"ok    web       Vite (node, pid 4242) listens on {IP}:3000\n"
         "\nEverything works.\n",
     )
 
@@ -164,12 +164,12 @@ def test_all_is_well(laptop: Make) -> None:
 def test_without_docker_everything_else_is_still_told(mac: Laptop) -> None:
     code, text = mac.doctor()
     lines = text.splitlines()
-    assert (code, [line[:13] for line in lines if line[:4].strip()][:-1]) == (
+    assert (code, [line[:14] for line in lines if line[:4].strip()][:-1]) == (
         1,
-        ["FAIL  runtime", "FAIL  compose", "ok    alias  ", "ok    boot jo", "ok    web    ", "ok    names  "],
+        ["FAIL  runtime ", "FAIL  compose ", "ok    alias   ", "ok    boot job", "ok    web     ", "ok    names   "],
     )
-    assert lines[0] == "FAIL  runtime  there is no docker here"
-    fix = lines[1].removeprefix("      fix      ")
+    assert lines[0] == "FAIL  runtime   there is no docker here"
+    fix = lines[1].removeprefix("      fix       ")
     assert "Docker Desktop" in fix and lines[-1] == f"2 failures. Run first: {fix}"
 
 
@@ -210,7 +210,7 @@ def test_a_terminal_gets_colours(mac: Laptop, env: dict[str, str], colour: bool)
     assert ("\033" in seen) is colour
     if colour:
         assert (
-            f"\033[1;31mFAIL\033[0m  alias    {IP} is not on lo0\n" in seen and "\033[32mok  \033[0m  boot job" in seen
+            f"\033[1;31mFAIL\033[0m  alias     {IP} is not on lo0\n" in seen and "\033[32mok  \033[0m  boot job" in seen
         )
 
 
@@ -229,7 +229,7 @@ def test_the_alias_is_missing(mac: Laptop) -> None:
     }
     mac.apply(found["fix"])
     mac.assert_well()
-    assert f"ok    alias    {IP}/32 is on lo0\n" in mac.doctor()[1]
+    assert f"ok    alias     {IP}/32 is on lo0\n" in mac.doctor()[1]
 
 
 @pytest.mark.parametrize("macos", ["13.7.1", "26.6.2"])
@@ -405,7 +405,7 @@ def test_where_it_listens(mac: Laptop, macos: str, address: str, proto: str | No
     mac.listen(PORT, address, proto=proto, pid=4242, line=VITE)
     mac.listen(3001, IP)
     if id == "service.alias":
-        assert f"ok    web      Vite (node, pid 4242) {words}\n" in mac.doctor()[1]
+        assert f"ok    web       Vite (node, pid 4242) {words}\n" in mac.doctor()[1]
         return
     found = mac.fault(id)
     assert (found["level"], found["subject"]) == ("warn" if id == "service.all" else "fail", "web")
@@ -451,7 +451,7 @@ def test_macos_itself_has_the_port(mac: Laptop, port: int) -> None:
     mac.assert_well()
     (mac.path(REPO) / "localdev/routes").write_text(f"web {port}\n")
     mac.listen(port, IP, line=VITE)
-    assert f"ok    web      Vite (node, pid 12345) listens on {IP}:{port}\n" in mac.doctor()[1]
+    assert f"ok    web       Vite (node, pid 12345) listens on {IP}:{port}\n" in mac.doctor()[1]
 
 
 @pytest.mark.parametrize("macos", GENERATIONS)
