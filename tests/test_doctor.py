@@ -17,6 +17,7 @@ import pytest
 
 from conftest import PROJECT, Render, Run
 from needs import need, need_command
+from versions import commit
 
 DOCTOR = PROJECT / "template/localdev/doctor"
 TOOLS = Path(sys.executable).parent
@@ -97,8 +98,7 @@ def test_a_compose_command_with_an_open_quote_says_so_in_one_line(rendered: Rend
 
 def test_an_alias_that_cannot_be_one(repo: Render, run: Run) -> None:
     folder = repo()
-    run("git", "init", "-q", cwd=folder, check=True)
-    run("git", "add", "-A", cwd=folder, check=True)
+    commit(folder, run)
     conf = folder / "localdev/host-alias.conf"
     conf.write_text(re.sub("(?m)^ip=.*", "ip=127.0.0.1", conf.read_text()))
     (found,) = (one for one in findings(run, folder) if one["subject"] == "alias")

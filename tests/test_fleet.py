@@ -19,7 +19,7 @@ import yaml
 
 from box import Box, need_box
 from conftest import PROJECT, Render, Run
-from test_hook import ANSWERS, commit, release
+from versions import ANSWERS, commit, release
 
 PAGE = (PROJECT / "docs/many-repos.md").read_text()
 IP = "10.254.254.254"

@@ -16,7 +16,7 @@ import yaml
 
 from conftest import PROJECT, Render, Run
 from needs import need_command
-from test_hook import ANSWERS, commit, release
+from versions import ANSWERS, commit, release
 
 WORKFLOW = ".github/workflows/localdev-update.yml"
 BRANCH = "localdev-update"
@@ -86,9 +86,7 @@ class Hub:
         self.folder, self.template, self.run_command, self.env = folder, template, run, clean_env
         self.remote = folder / "remote.git"
         self.clone = repo
-        self.git(repo, "init", "-q")
-        self.git(repo, "add", "-A")
-        self.git(repo, "commit", "-qm", "all")
+        commit(repo, run, force=False)
         self.git(folder, "clone", "-q", "--bare", str(repo), str(self.remote))
         self.git(repo, "remote", "add", "origin", str(self.remote))
         (self.remote / "hooks/update").write_text(REFUSES)
@@ -105,8 +103,7 @@ class Hub:
 
     def push(self, message: str = "work") -> None:
         """Commit and push what a developer changed in the clone."""
-        self.git(self.clone, "add", "-A")
-        self.git(self.clone, "commit", "-qm", message)
+        commit(self.clone, self.run_command, message, force=False)
         self.git(self.clone, "push", "-q", "origin", "HEAD")
 
     def branch(self, name: str = BRANCH) -> str:

@@ -167,8 +167,7 @@ def test_an_update_leaves_certificate_snippets_and_names_alone_and_complains_of_
     for name, text in users.items():
         (here / "localdev" / name).parent.mkdir(parents=True, exist_ok=True)
         (here / "localdev" / name).write_text(text)
-    for words in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "all")):
-        run("git", *words, cwd=here, check=True)
+    commit(here, run, force=False)
     done = copier("update", "--trust", "--defaults", "-a", ANSWERS, "-dweb_port=8081", cwd=here, check=True)
     assert "web_port=8081" in (here / "localdev/host-alias.conf").read_text()
     assert {name: (here / "localdev" / name).read_text() for name in users} == users

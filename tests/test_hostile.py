@@ -37,6 +37,7 @@ from test_host_alias_macos import HOST_ALIAS, IP, PLIST, REPO, Laptop
 from test_hosts import HostsBox
 from test_questions import GOOD
 from test_routes import LOCALDEV
+from versions import ANSWERS, commit
 
 # Nothing is remembered and nothing is random: what failed once fails for everybody.
 set_hypothesis_home_dir(os.devnull + "/none")
@@ -633,7 +634,7 @@ def test_at_the_prompt_a_hostile_answer_is_refused_and_the_next_one_counts(
         child.send("\r")
     child.close()
     assert child.exitstatus == 0
-    given = yaml.safe_load((tmp_path / "app/.copier-answers.localdev.yml").read_text())
+    given = yaml.safe_load((tmp_path / "app" / ANSWERS).read_text())
     for name, value in {
         "project_slug": "2048",
         "alias_ip": "10.1.2.3",
@@ -656,18 +657,12 @@ HOSTILE_ANSWERS = {
 }
 
 
-def commit(repo: Path, run: Run) -> None:
-    """Commit whatever is in `repo`, with a repository made for it where there is none."""
-    for words in (("init", "-q"), ("add", "-Af"), ("commit", "-qm", "all")):
-        run("git", *words, cwd=repo, check=True)
-
-
 @pytest.mark.parametrize("name", HOSTILE_ANSWERS)
 def test_an_update_with_a_hostile_recorded_answer_ends_in_one_line_and_changes_nothing(
     name: str, repo: Render, copier: Run, run: Run
 ) -> None:
     here = repo()
-    recorded = here / ".copier-answers.localdev.yml"
+    recorded = here / ANSWERS
     recorded.write_text(yaml.safe_dump(yaml.safe_load(recorded.read_text()) | {name: HOSTILE_ANSWERS[name]}))
     commit(here, run)
     done = copier("update", "--trust", "--defaults", "-a", recorded.name, cwd=here)
@@ -693,7 +688,7 @@ def test_a_recorded_answer_that_a_new_version_refuses_is_not_replaced_in_silence
     questions.write_text(text)
     commit(source, run)
     run("git", "tag", "v1.1.0", cwd=source, check=True)
-    done = copier("update", "--trust", "--defaults", "-a", ".copier-answers.localdev.yml", cwd=here, check=True)
+    done = copier("update", "--trust", "--defaults", "-a", ANSWERS, cwd=here, check=True)
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("Changed: ")]
     assert "alias_ip 10.9.9.9 -> 10.254.254.254" in line
     assert "alias_label a.label -> local.host-alias.10.254.254.254" in line

@@ -23,6 +23,7 @@ from fakemac import FakeMac
 from fakemac.commands.base import State
 from needs import need_mac
 from stack import running_stack
+from versions import commit
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are missing; get them with: Linux")
 DOMAIN, IP = "shop.test", "10.254.254.254"
@@ -158,8 +159,7 @@ def planted(request: pytest.FixtureRequest, template: Path, copier: Run, run: Ru
     repo.mkdir()
     for name, text in {"README.md": "# My app\n", ".gitignore": "*.log\n", **OWN[request.param]}.items():
         (repo / name).write_text(text)
-    for words in ("init -q", "add -A", "commit -qm mine"):
-        run("git", *words.split(), cwd=repo, check=True)
+    commit(repo, run, "mine", force=False)
     assert status(run, repo) == ""
     done = copier("copy", "--trust", "--defaults", *as_data(ANSWERS), template, repo, cwd=repo, check=True)
     lines = re.findall(r"^Add to (\S+):  (.+)$", done.stderr, re.M)
