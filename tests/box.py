@@ -14,6 +14,7 @@ from needs import need, need_command, need_root
 UNITS = Path("/etc/systemd/system")
 Result = tuple[int, str, str]
 
+USUAL_HOSTS = b"127.0.0.1\tlocalhost\n::1\tlocalhost\n"
 # Stands in for systemctl, and for systemd.
 SYSTEMCTL = Path(__file__).with_name("systemctl").read_text()
 # Becomes root by a setuid copy of setpriv, and counts.
@@ -145,6 +146,42 @@ class Box:
 
     def units(self) -> list[str]:
         return self.root(f"cd {UNITS}; find . -mindepth 1 ! -type d").split()
+
+
+class HostsBox(Box):
+    """A box whose /etc/hosts the test reads and writes, and whose script is hosts.sh."""
+
+    def __init__(self, repo: Path, folder: Path, env: dict[str, str]) -> None:
+        super().__init__(repo, folder, env)
+        self.script = self.repo / "localdev/sh/hosts.sh"
+        (repo / "localdev/sh/hosts.sh").chmod(0o755)  # in a repo, make says sh
+        self.hosts = an_etc(folder / "etc", USUAL_HOSTS)
+        self.root(f"mount --bind {self.hosts.parent} /etc")
+
+    def text(self) -> bytes:
+        """Return the hosts file, which must be root's, with nothing left beside it."""
+        about = self.hosts.lstat()
+        assert stat.S_ISREG(about.st_mode)
+        assert (about.st_mode & 0o7777, about.st_uid, about.st_gid) == (0o644, 0, 0)
+        assert [path.name for path in self.hosts.parent.glob("hosts*")] == ["hosts"]
+        return self.hosts.read_bytes()
+
+    def add_route(self, line: str) -> None:
+        """Add a line to routes."""
+        with (self.source / "localdev/routes").open("a") as routes:
+            routes.write(f"{line}\n")
+
+    def set_domain(self, domain: str) -> None:
+        """Change the domain in the configuration, as another project's would be."""
+        conf = self.source / "localdev/host-alias.conf"
+        lines = [f"domain={domain}" if line.startswith("domain=") else line for line in conf.read_text().splitlines()]
+        conf.write_text("\n".join(lines) + "\n")
+
+    def plan(self, verb: str = "add") -> str:
+        """Return the commands that are printed where nobody can be asked."""
+        code, out, err = self(verb)
+        assert (code, out) == (4, "")
+        return err[err.index("/bin/sh -eu") : err.index("AS_ROOT\nlocaldev: ") + len("AS_ROOT\n")]
 
 
 def on_terminal(box: Box, *words: str, user: bool = True, **env: str) -> "pexpect.spawn[str]":

@@ -18,6 +18,9 @@ from machine import ALIAS_IP, has_alias
 from needs import need, need_command, need_engine, need_node
 
 PROJECT = Path(__file__).parents[1]
+LOCALDEV = PROJECT / "template/localdev"
+# The commands that requirements-test.txt brings.
+TOOLS = Path(sys.executable).parent
 PROXIES = [
     name for name in yaml.safe_load((PROJECT / "copier.yml").read_text())["web_proxy"]["choices"] if name != "none"
 ]

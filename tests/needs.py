@@ -42,6 +42,13 @@ def need_mac() -> None:
     need(not missing, "what the pretend Mac is made of", str(missing))
 
 
+def need_image(name: str) -> None:
+    """Skip the test unless a container engine works and has the image `name`, which .ci/images builds."""
+    need_engine()
+    found = subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False).returncode == 0
+    need(found, f"the image {name}", "sh .ci/images")
+
+
 def need_engine() -> None:
     """Skip the test unless a container engine with Compose answers."""
     for command, how in (

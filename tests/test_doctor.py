@@ -15,12 +15,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from conftest import PROJECT, Render, Run
+from conftest import LOCALDEV, PROJECT, TOOLS, Render, Run
 from needs import need, need_command
 from versions import commit
 
-DOCTOR = PROJECT / "template/localdev/doctor"
-TOOLS = Path(sys.executable).parent
+DOCTOR = LOCALDEV / "doctor"
 SCHEMA = json.loads((DOCTOR / "schema.json").read_text())
 IP = "10.254.254.254"
 # No engine is asked: what is here does not depend on this machine's.

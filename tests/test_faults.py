@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-import test_host_alias_linux
 from box import UNITS, Box, Result, need_box
-from conftest import Render
+from conftest import Render, Run
 from fakemac import FakeMac
 from lab import Lab, children
 from needs import need_mac
+from systemd import Booted, booted_machine
 
 IP = "10.254.254.254"
 LABEL = f"local.host-alias.{IP}"
@@ -776,9 +776,6 @@ def test_two_at_once_end_as_one_after_the_other(
 # --- on whole machines ------------------------------------------------------------------------------------------------
 
 ENABLED = f"{UNITS}/multi-user.target.wants/{LABEL}.service"
-# A machine whose first process is systemd.
-Booted = test_host_alias_linux.Machine
-shared_machine, booted = test_host_alias_linux.shared_machine, test_host_alias_linux.machine
 
 # All that `up` changes where systemd is real; systemd's own words come last.
 LOOK = f"""for file in {UNITS}/*host-alias*; do [ ! -f "$file" ] || {{ echo "$file"; stat -c '%F %a %U %G' "$file"; cat "$file"; }}; done
@@ -787,6 +784,18 @@ ls -d /run/{LABEL} 2>/dev/null || echo not started
 [ ! -x /usr/sbin/nft ] || nft list ruleset
 ip -4 -o address show dev lo | sed 's/^[0-9]*: //'
 systemctl show -p LoadState -p ActiveState -p UnitFileState {LABEL}.service"""
+
+
+@pytest.fixture(scope="module")
+def shared_machine(run: Run, rendered: Render) -> Iterator[Booted]:
+    with booted_machine(run, rendered()) as machine:
+        yield machine
+
+
+@pytest.fixture
+def booted(shared_machine: Booted) -> Booted:
+    """The machine, as if host-alias had never been there."""
+    return shared_machine.fresh()
 
 
 @pytest.mark.engine

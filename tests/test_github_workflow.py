@@ -14,14 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
-from conftest import PROJECT, Render, Run
+from conftest import PROJECT, TOOLS, Render, Run
 from needs import need_command
 from versions import ANSWERS, commit, release
 
 WORKFLOW = ".github/workflows/localdev-update.yml"
 BRANCH = "localdev-update"
 SCRIPT = "localdev/sh/update-pr.sh"
-TOOLS = Path(sys.executable).parent
 TOKEN = "a-token"
 QUERY = r'.[] | select(.isCrossRepository | not) | "\(.state) \(.number) \(.title)"'
 

@@ -29,14 +29,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from box import SUDO, UNITS, Box, need_box
-from conftest import PROJECT, Render, Run
+from answers import GOOD
+from box import SUDO, UNITS, Box, HostsBox, need_box
+from conftest import LOCALDEV, PROJECT, TOOLS, Render, Run
 from needs import need, need_command, need_mac, need_root
-from test_files import TOOLS, scripts
+from shells import scripts
 from test_host_alias_macos import HOST_ALIAS, IP, PLIST, REPO, Laptop
-from test_hosts import HostsBox
-from test_questions import GOOD
-from test_routes import LOCALDEV
 from versions import ANSWERS, commit
 
 # Nothing is remembered and nothing is random: what failed once fails for everybody.

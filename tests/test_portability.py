@@ -3,7 +3,6 @@
 On Linux each life runs in a network namespace of its own, in which /run is empty: never this machine's lo or systemd.
 """
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,30 +13,11 @@ from box import an_etc
 from conftest import Render, Run
 from fakemac import FakeMac
 from needs import need_command, need_mac, need_root
+from shells import called, shells
 
 REPO = "/Users/alice/my app's repo"
 IP = "10.254.254.254"
 LABEL = f"local.host-alias.{IP}"
-
-# name -> the package of the command and how it is called; BASH32 names a bash 3.2, the one that macOS has
-SHELLS: dict[str, tuple[str, list[str]]] = {
-    "dash": ("dash", ["dash"]),
-    "bash": ("bash", ["bash"]),
-    "bash --posix": ("bash", ["bash", "--posix"]),
-    "busybox ash": ("busybox", ["busybox", "ash"]),
-    "mksh": ("mksh", ["mksh"]),
-    "zsh --emulate sh": ("zsh", ["zsh", "--emulate", "sh"]),
-}
-if os.environ.get("BASH32"):  # what macOS has; Debian does not ship it
-    SHELLS |= {"bash 3.2": ("", [os.environ["BASH32"]]), "bash 3.2 --posix": ("", [os.environ["BASH32"], "--posix"])}
-shells = pytest.mark.parametrize("shell", SHELLS)
-
-
-def called(shell: str) -> list[str]:
-    """Return the command line of `shell`, or skip the test when this machine has none."""
-    package, words = SHELLS[shell]
-    return [need_command(words[0], package) if package else words[0], *words[1:]]
-
 
 VERBS = ("check", "plan", "up", "up", "check", "status", "down --dry-run", "down --yes", "down --yes", "check")
 CODES = (3, 0, 0, 0, 0, 0, 0, 0, 0, 3)

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from awks import AWKS
 from conftest import Render, Run
 from fakemac import FakeMac
 from machine import ALIAS_IP, is_free
 from needs import need, need_command, need_engine, need_mac, need_root
-from test_portability import called, shells
-from test_routes import AWKS
+from shells import called, shells
 
 ANSWERS = {"project_slug": "ports-test", "databases": "[postgres, redis]"}
 REPO = "/Users/alice/my app's repo"

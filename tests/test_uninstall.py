@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import pexpect
 import pytest
 
-from box import Box, an_etc, finish, need_box
+from box import USUAL_HOSTS, Box, an_etc, finish, need_box
 from conftest import Render, Run, as_data
 from fakemac import FakeMac
 from fakemac.commands.base import State
@@ -29,7 +29,6 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are 
 DOMAIN, IP = "shop.test", "10.254.254.254"
 LABEL = f"local.host-alias.{IP}"
 ANSWERS = {"web_domain": DOMAIN, "native_services": "web:3000 api:4000", "databases": "[postgres]"}
-USUAL = b"127.0.0.1\tlocalhost\n::1\tlocalhost\n"
 DOCKER = "#!/bin/sh\nexit 0\n"
 
 
@@ -72,7 +71,7 @@ class LinuxMachine:
 
     def __init__(self, repo: Path, folder: Path, env: dict[str, str], systemd: bool) -> None:
         self.box = Box(repo, folder, env)
-        etc = an_etc(folder / "etc", USUAL).parent
+        etc = an_etc(folder / "etc", USUAL_HOSTS).parent
         wants = etc / "systemd/system/multi-user.target.wants"
         wants.mkdir(parents=True)
         (wants.parent / "other.service").write_text("[Service]\nExecStart=/bin/true\n")
@@ -122,7 +121,7 @@ class MacMachine:
         self.mac.path("/bin/sleep").unlink()
         self.mac.write("/bin/sleep", "#!/bin/sh\n", 0o755, owner=0)
         self.mac.write("/usr/local/bin/docker", DOCKER, 0o755)
-        self.mac.write("/private/etc/hosts", USUAL.decode(), owner=0)
+        self.mac.write("/private/etc/hosts", USUAL_HOSTS.decode(), owner=0)
         self.mac.sudo = "ok"
 
     def make(self, *words: str) -> "pexpect.spawn[str]":
