@@ -54,6 +54,15 @@ def an_etc(folder: Path, hosts: bytes) -> Path:
     return folder / "hosts"
 
 
+def hosts_text(path: Path) -> bytes:
+    """Return the hosts file at `path`, which must be a file of root's that all may read, with nothing left beside it."""
+    about = path.lstat()
+    assert stat.S_ISREG(about.st_mode)
+    assert (about.st_mode & 0o7777, about.st_uid, about.st_gid) == (0o644, 0, 0)
+    assert [found.name for found in path.parent.glob("hosts*")] == ["hosts"]
+    return path.read_bytes()
+
+
 class Box:
     """A network and mount namespace: lo is fresh, /run, /mnt and the units are empty, commands can be replaced."""
 
@@ -159,12 +168,8 @@ class HostsBox(Box):
         self.root(f"mount --bind {self.hosts.parent} /etc")
 
     def text(self) -> bytes:
-        """Return the hosts file, which must be root's, with nothing left beside it."""
-        about = self.hosts.lstat()
-        assert stat.S_ISREG(about.st_mode)
-        assert (about.st_mode & 0o7777, about.st_uid, about.st_gid) == (0o644, 0, 0)
-        assert [path.name for path in self.hosts.parent.glob("hosts*")] == ["hosts"]
-        return self.hosts.read_bytes()
+        """Return the hosts file, which must be as it should be."""
+        return hosts_text(self.hosts)
 
     def add_route(self, line: str) -> None:
         """Add a line to routes."""

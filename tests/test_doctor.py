@@ -16,12 +16,12 @@ import jsonschema
 import pytest
 
 from conftest import LOCALDEV, PROJECT, TOOLS, Render, Run
+from machine import ALIAS_IP as IP
 from needs import need, need_command
 from versions import commit
 
 DOCTOR = LOCALDEV / "doctor"
 SCHEMA = json.loads((DOCTOR / "schema.json").read_text())
-IP = "10.254.254.254"
 # No engine is asked: what is here does not depend on this machine's.
 NO_ENGINE = {"COMPOSE": "no-such-engine compose"}
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
+from box import UNITS
 from conftest import Render
-from lab import IMAGE, LAN_LAB, UNITS, Lab, Repo
-from machine import ALIAS_IP, retry
+from lab import IMAGE, LAN_LAB, Lab, Repo
+from machine import ALIAS_IP, LABEL, retry
 from needs import need_command
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 WEB, API, OTHER = 4401, 4402, 4403
 DOMAIN = "my-app-s-repo.localhost"
-LABEL = f"local.host-alias.{ALIAS_IP}"
 UNIT = UNITS / f"{LABEL}.service"
 ROUTES = f"web {WEB} /\napi {API}\n"
 Finding = dict[str, Any]

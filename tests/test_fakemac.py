@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fakemac import FakeMac
+from machine import ALIAS_IP as IP
 from needs import need_command, need_mac
 
 
@@ -17,7 +18,6 @@ def possible() -> None:
     need_mac()
 
 
-IP = "10.254.254.254"
 LABEL = "local.host-alias"
 PLIST = f"/Library/LaunchDaemons/{LABEL}.plist"
 JOB = """<?xml version="1.0" encoding="UTF-8"?>

@@ -22,12 +22,12 @@ from box import UNITS, Box, Result, need_box
 from conftest import Render, Run
 from fakemac import FakeMac
 from lab import Lab, children
+from laptop import DAEMONS
+from machine import ALIAS_IP as IP
+from machine import LABEL
 from needs import need_mac
 from systemd import Booted, booted_machine
 
-IP = "10.254.254.254"
-LABEL = f"local.host-alias.{IP}"
-DAEMONS = "/Library/LaunchDaemons"
 DOWN = ("down", "--yes")
 # The first one, as it was released: without a guard, and without the directory that tells that it is started.
 FIRST_UNIT = f"""# host-alias format 1: installed by localdev/host-alias up, removed by localdev/host-alias down
@@ -373,9 +373,7 @@ class Mac(Machine):
         self.paths = sorted({path for source in sources for path in COMMAND.findall(source.read_text())})
         self.paths = [path for path in self.paths if self.mac.path(path).is_symlink() or self.mac.path(path).exists()]
         assert {"/bin/cat", "/bin/mv", "/bin/rm", "/bin/sleep", "/bin/launchctl", "/sbin/ifconfig"} <= set(self.paths)
-        # launchd's waiting times pass at once: how long they are is no part of what is tested.
-        self.mac.path("/bin/sleep").unlink()
-        self.mac.path("/bin/sleep").symlink_to(self.mac.path("/usr/bin/true").readlink())
+        self.mac.no_waiting()
         self.mac.trace(*self.paths)
         self.fresh = self.facts()
         self.failing = ""
@@ -408,7 +406,7 @@ class Mac(Machine):
 
     def install(self, text: str) -> None:
         (self.folder / self.job).write_text(text)
-        assert self.mac.run(["/bin/launchctl", "bootstrap", "system", f"{DAEMONS}/{self.job}"], user=0).returncode == 0
+        self.mac.load(f"{DAEMONS}/{self.job}")
 
     def unload(self) -> None:
         assert self.mac.run(["/bin/launchctl", "bootout", f"system/{LABEL}"], user=0).returncode == 0

@@ -18,10 +18,10 @@ import yaml
 from box import Box, need_box
 from conftest import PROJECT, TOOLS, Render, Run
 from fleet import LOOP, MAKE_FLEET, PAGE, measured
+from machine import ALIAS_IP as IP
 from quotes import blocks
 from versions import ANSWERS, commit, release
 
-IP = "10.254.254.254"
 INSTALLED = "/opt/my-app"
 COMMAND = f"/bin/sh {INSTALLED}/localdev/host-alias up"
 

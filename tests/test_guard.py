@@ -16,10 +16,9 @@ import pytest
 from box import UNITS, Box, need_box
 from conftest import Render
 from lab import HELLO, SERVICE, Place
-from machine import ALIAS_IP
+from machine import ALIAS_IP, LABEL
 from needs import need_command
 
-LABEL = f"local.host-alias.{ALIAS_IP}"
 PORT, PUBLISHED = 3000, 8080
 HOST, NEIGHBOUR, CONTAINER, BRIDGE = "198.51.100.1", "198.51.100.2", "172.30.0.2", "172.30.0.1"
 # Ways by which the neighbour tells its packets for the alias to go to this machine.

@@ -14,11 +14,11 @@ import pytest
 
 from box import SUDO_ASKS, SYSTEMCTL, UNITS, Box, finish, need_box, on_terminal
 from conftest import Render, Run
+from machine import ALIAS_IP as IP
+from machine import LABEL
 from needs import need, need_command
 from systemd import IMAGE, Booted, booted_machine
 
-IP = "10.254.254.254"
-LABEL = f"local.host-alias.{IP}"
 UNIT = f"{UNITS}/{LABEL}.service"
 OTHER_UNIT = "[Service]\nType=oneshot\nExecStart=/sbin/ip addr add {ip}/32 dev lo\n"
 linux_only = pytest.mark.skipif(

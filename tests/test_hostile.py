@@ -32,9 +32,11 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from answers import GOOD
 from box import SUDO, UNITS, Box, HostsBox, need_box
 from conftest import LOCALDEV, PROJECT, TOOLS, Render, Run
-from needs import need, need_command, need_mac, need_root
+from laptop import HOST_ALIAS, PLIST, REPO, Laptop
+from machine import ALIAS_IP as IP
+from machine import LABEL
+from needs import need, need_command, need_root
 from shells import scripts
-from test_host_alias_macos import HOST_ALIAS, IP, PLIST, REPO, Laptop
 from versions import ANSWERS, commit
 
 # Nothing is remembered and nothing is random: what failed once fails for everybody.
@@ -1315,7 +1317,7 @@ def box(
     if request.param == "host-alias":
         made = Box(repo(), tmp_path, clean_env)
         made.fake_systemd()
-        words, files = ("up",), [f"{UNITS}/local.host-alias.10.254.254.254.service"]
+        words, files = ("up",), [f"{UNITS}/{LABEL}.service"]
     else:
         made = HostsBox(repo(web_domain="shop.test"), tmp_path, clean_env)
         words, files = ("add", "--yes"), ["/etc/hosts"]
@@ -1451,7 +1453,6 @@ def test_what_is_swapped_after_it_was_compared_does_not_reach_root(box: tuple[Bo
 
 
 def test_on_macos_what_is_swapped_after_it_was_compared_does_not_reach_root(rendered: Render, tmp_path: Path) -> None:
-    need_mac()
     mac = Laptop(tmp_path / "mac", rendered())
     child = mac.spawn([HOST_ALIAS, "up"], cwd=REPO, env={"NO_COLOR": "1"})
     child.expect("Password:")

@@ -4,7 +4,6 @@ On Linux in a box whose /etc is a folder of the test's, on macOS in a pretend Ma
 """
 
 import os
-import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +12,9 @@ from typing import Any
 import pexpect
 import pytest
 
-from box import SUDO_ASKS, USUAL_HOSTS, HostsBox, finish, need_box, on_terminal
+from box import SUDO_ASKS, USUAL_HOSTS, HostsBox, finish, hosts_text, need_box, on_terminal
 from conftest import Render, Run
-from fakemac import FakeMac
-from needs import need_mac
+from laptop import REPO, Laptop
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are missing; get them with: Linux")
 DOMAIN = "shop.test"
@@ -499,39 +497,32 @@ def test_make_calls_it_with_its_arguments(box: HostsBox) -> None:
 
 # --- macOS ------------------------------------------------------------------------------------------------------------
 
-MAC_REPO = "/Users/alice/my app's repo"
 
-
-class Laptop(FakeMac):
-    """A pretend Mac with a generated repo and an /etc/hosts."""
+class HostsLaptop(Laptop):
+    """A laptop whose /etc/hosts the test reads and writes, and whose script is hosts.sh."""
 
     def __init__(self, root: Path, repo: Path) -> None:
-        super().__init__(root)
-        self.put(repo / "localdev", f"{MAC_REPO}/localdev")
+        """Make the Mac, whose /etc/hosts is empty."""
+        super().__init__(root, repo)
         self.file = self.write("/private/etc/hosts", "", owner=0)
 
     def say(self, *words: str, **options: Any) -> tuple[int, str, str]:
         """Run hosts.sh without a terminal."""
-        done = self.run(["/bin/sh", "localdev/sh/hosts.sh", *words], cwd=MAC_REPO, **options)
+        done = self.run(["/bin/sh", "localdev/sh/hosts.sh", *words], cwd=REPO, **options)
         return done.returncode, done.stdout, done.stderr
 
     def text(self) -> bytes:
-        """Return the hosts file, which must be root's, with nothing left beside it."""
-        about = self.file.lstat()
-        assert stat.S_ISREG(about.st_mode)
-        assert (about.st_mode & 0o7777, about.st_uid, about.st_gid) == (0o644, 0, 0)
-        assert [path.name for path in self.file.parent.glob("hosts*")] == ["hosts"]
-        return self.file.read_bytes()
+        """Return the hosts file, which must be as it should be."""
+        return hosts_text(self.file)
 
 
 @pytest.fixture
-def mac(rendered: Render, tmp_path: Path) -> Laptop:
-    need_mac()
-    return Laptop(tmp_path / "mac", rendered(**ANSWERS))
+def mac(rendered: Render, tmp_path: Path) -> HostsLaptop:
+    return HostsLaptop(tmp_path / "mac", rendered(**ANSWERS))
 
 
 @pytest.mark.parametrize("name", NASTY)
-def test_on_macos_the_file_stays_byte_for_byte(mac: Laptop, name: str) -> None:
+def test_on_macos_the_file_stays_byte_for_byte(mac: HostsLaptop, name: str) -> None:
     mac.sudo = "ok"
     mac.file.write_bytes(NASTY[name])
     assert mac.say("add", "--yes")[0] == 0
@@ -542,9 +533,9 @@ def test_on_macos_the_file_stays_byte_for_byte(mac: Laptop, name: str) -> None:
     assert mac.say("remove") == (0, "", "")
 
 
-def test_on_macos_a_yes_is_one_password_and_the_cache_is_flushed(mac: Laptop) -> None:
+def test_on_macos_a_yes_is_one_password_and_the_cache_is_flushed(mac: HostsLaptop) -> None:
     mac.file.write_bytes(USUAL_HOSTS)
-    child = mac.spawn(["/bin/sh", "localdev/sh/hosts.sh", "add"], cwd=MAC_REPO)
+    child = mac.spawn(["/bin/sh", "localdev/sh/hosts.sh", "add"], cwd=REPO)
     child.expect(QUESTION)
     assert block().decode() in child.before.replace("\r\n", "\n")
     assert mac.prompts == 0
@@ -560,7 +551,7 @@ def test_on_macos_a_yes_is_one_password_and_the_cache_is_flushed(mac: Laptop) ->
     assert ("/usr/sbin/chown", ["0:0", "/etc/hosts.shop.test.new"], 0) in mac.calls
 
 
-def test_on_macos_where_nobody_can_be_asked_nothing_happens(mac: Laptop) -> None:
+def test_on_macos_where_nobody_can_be_asked_nothing_happens(mac: HostsLaptop) -> None:
     mac.file.write_bytes(USUAL_HOSTS)
     code, out, err = mac.say("add")
     assert (code, out) == (4, "")

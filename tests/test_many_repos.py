@@ -24,6 +24,7 @@ from conftest import Render, Run
 from fakemac import FakeMac
 from fakemac.commands.base import DEFAULTS
 from fakemac.commands.base import State as MacState
+from laptop import DAEMONS
 from needs import need_mac
 from versions import commit, release, with_every_release
 
@@ -428,7 +429,6 @@ def test_no_repo_undoes_anothers_work_on_linux(
 # --- macOS ------------------------------------------------------------------------------------------------------------
 
 HOME = "/Users/alice"
-DAEMONS = "/Library/LaunchDaemons"
 
 
 class MacMachine:
@@ -441,9 +441,7 @@ class MacMachine:
         self.mac = FakeMac(root)
         self.mac.put(folder, f"{HOME}/{folder.name}")
         self.home = f"{HOME}/{folder.name}"
-        # launchd's waiting times pass at once: how long they are is no part of what is tested.
-        self.mac.path("/bin/sleep").unlink()
-        self.mac.write("/bin/sleep", "#!/bin/sh\n", 0o755, owner=0)
+        self.mac.no_waiting()
         self.mac.sudo = "ok"
 
     def fresh(self) -> "MacMachine":

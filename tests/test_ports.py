@@ -19,13 +19,12 @@ import yaml
 
 from awks import AWKS
 from conftest import Render, Run
-from fakemac import FakeMac
+from laptop import REPO, Laptop
 from machine import ALIAS_IP, is_free
-from needs import need, need_command, need_engine, need_mac, need_root
+from needs import need, need_command, need_engine, need_root
 from shells import called, shells
 
 ANSWERS = {"project_slug": "ports-test", "databases": "[postgres, redis]"}
-REPO = "/Users/alice/my app's repo"
 ASKED, LISTED, STARTED = "docker ps", "docker compose ps", "docker compose up"
 
 # Listens as the JSON in its argument says, tells so, and ends with its standard input.
@@ -692,8 +691,7 @@ class Mac:
     """A pretend Mac with a repo and a fake docker."""
 
     def __init__(self, folder: Path, repo: Path, shell: str | None = None) -> None:
-        self.mac = FakeMac(folder / "mac", shell=shell)
-        self.mac.put(repo, REPO)
+        self.mac = Laptop(folder / "mac", repo, shell=shell)
         self.docker = Docker(
             self.mac.path("/private/tmp/docker"), self.mac.path("/usr/local/bin"), "/private/tmp/docker"
         )
@@ -715,7 +713,6 @@ class Mac:
 
 @pytest.fixture
 def mac(tmp_path: Path, rendered: Render) -> Mac:
-    need_mac()
     return Mac(tmp_path, rendered(**ANSWERS))
 
 
@@ -807,7 +804,6 @@ def test_on_macos_when_no_engine_answers_its_process_is_left_to_compose(mac: Mac
 
 @shells
 def test_on_macos_the_messages_are_the_same_under_every_shell(shell: str, rendered: Render, tmp_path: Path) -> None:
-    need_mac()
     path, *options = called(shell)
     # A Mac's /bin/sh is one program: bash in POSIX mode is what bash is as sh.
     mac = Mac(tmp_path, rendered(**ANSWERS), path)

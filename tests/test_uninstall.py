@@ -19,15 +19,14 @@ import pytest
 
 from box import USUAL_HOSTS, Box, an_etc, finish, need_box
 from conftest import Render, Run, as_data
-from fakemac import FakeMac
 from fakemac.commands.base import State
-from needs import need_mac
+from laptop import REPO, Laptop
+from machine import LABEL
 from stack import running_stack
 from versions import commit
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are missing; get them with: Linux")
-DOMAIN, IP = "shop.test", "10.254.254.254"
-LABEL = f"local.host-alias.{IP}"
+DOMAIN = "shop.test"
 ANSWERS = {"web_domain": DOMAIN, "native_services": "web:3000 api:4000", "databases": "[postgres]"}
 DOCKER = "#!/bin/sh\nexit 0\n"
 
@@ -112,24 +111,18 @@ class LinuxMachine:
 class MacMachine:
     """A pretend Mac."""
 
-    home = "/Users/alice/my app's repo"
-
     def __init__(self, repo: Path, root: Path) -> None:
-        self.mac = FakeMac(root)
-        self.mac.put(repo, self.home)
-        # launchd's waiting times pass at once: how long they are is no part of what is tested.
-        self.mac.path("/bin/sleep").unlink()
-        self.mac.write("/bin/sleep", "#!/bin/sh\n", 0o755, owner=0)
+        self.mac = Laptop(root, repo)
         self.mac.write("/usr/local/bin/docker", DOCKER, 0o755)
         self.mac.write("/private/etc/hosts", USUAL_HOSTS.decode(), owner=0)
         self.mac.sudo = "ok"
 
     def make(self, *words: str) -> "pexpect.spawn[str]":
-        return self.mac.spawn(["/usr/bin/make", "-s", *words], cwd=self.home, env={"NO_COLOR": "1"}, timeout=60)
+        return self.mac.spawn(["/usr/bin/make", "-s", *words], cwd=REPO, env={"NO_COLOR": "1"}, timeout=60)
 
     def everything(self) -> dict[str, Any]:
         root = self.mac.root
-        found: dict[str, Any] = facts(root, root / ".fakemac", self.mac.path(self.home))
+        found: dict[str, Any] = facts(root, root / ".fakemac", self.mac.path(REPO))
         with State(self.mac.state) as state:
             # What sudo remembers is sudo's own.
             return found | {
@@ -137,7 +130,7 @@ class MacMachine:
             }
 
     def repo(self) -> Path:
-        return self.mac.path(self.home)
+        return self.mac.path(REPO)
 
 
 # --- the repo ---------------------------------------------------------------------------------------------------------
@@ -205,7 +198,6 @@ def machine(
 ) -> Iterator[Machine]:
     """A machine that has never seen an alias, with the repo on it."""
     if request.param == "macos":
-        need_mac()
         yield MacMachine(planted, tmp_path / "mac")
         return
     need_box()
