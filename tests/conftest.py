@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from apps import Apps
+from box import Box, need_box
 from machine import ALIAS_IP, has_alias
 from needs import need, need_command, need_engine, need_node
 
@@ -165,6 +166,15 @@ def repo(rendered: Render, tmp_path: Path) -> Render:
         return Path(shutil.copytree(rendered(**answers), tmp_path / "my app's repo"))
 
     return repo
+
+
+@pytest.fixture
+def box(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> Iterator[Box]:
+    """A box with a repo generated from the defaults, which the user of the box reaches through /mnt only."""
+    need_box()
+    made = Box(repo(), tmp_path, clean_env)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

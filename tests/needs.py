@@ -3,10 +3,13 @@
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
 from fakemac import FakeMac
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are missing; get them with: Linux")
 
 
 def need(present: object, what: str, how: str) -> None:

@@ -8,15 +8,14 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from box import Box, need_box
-from conftest import PROJECT, TOOLS, Render, Run
+from box import Box
+from conftest import PROJECT, TOOLS, Run
 from fleet import LOOP, MAKE_FLEET, PAGE, measured
 from machine import ALIAS_IP as IP
 from quotes import blocks
@@ -47,14 +46,11 @@ def test_the_managed_profile_allows_our_job() -> None:
 
 
 @pytest.fixture
-def box(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> Iterator[Box]:
+def box(box: Box) -> Box:
     """A machine with systemd and without sudo, on which nothing is installed in /opt."""
-    need_box()
-    made = Box(repo(), tmp_path, clean_env)
-    made.fake_systemd()
-    made.root("mount -t tmpfs none /opt")
-    yield made
-    made.close()
+    box.fake_systemd()
+    box.root("mount -t tmpfs none /opt")
+    return box
 
 
 def install(box: Box, way: str, run: Run, tmp_path: Path) -> None:

@@ -9,12 +9,10 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from box import UNITS, Box, need_box
-from conftest import Render
+from box import UNITS, Box
 from lab import HELLO, SERVICE, Place
 from machine import ALIAS_IP, LABEL
 from needs import need_command
@@ -119,13 +117,11 @@ def prepare(box: Box, kind: str) -> None:
 
 
 @pytest.fixture
-def box(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> Iterator[Box]:
-    need_box()
+def box(box: Box) -> Box:
+    """A box on a machine with every kind of firewall."""
     for command, package in (("nft", "nftables"), ("iptables-legacy", "iptables"), ("busybox", "busybox")):
         need_command(command, package)
-    made = Box(repo(), tmp_path, clean_env)
-    yield made
-    made.close()
+    return box
 
 
 @pytest.fixture

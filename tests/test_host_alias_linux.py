@@ -6,34 +6,21 @@ Each test of the first half has a box: a network and mount namespace in which th
 import re
 import shlex
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from box import SUDO_ASKS, SYSTEMCTL, UNITS, Box, finish, need_box, on_terminal
+from box import SUDO_ASKS, SYSTEMCTL, UNITS, Box, finish, on_terminal
 from conftest import Render, Run
 from machine import ALIAS_IP as IP
 from machine import LABEL
-from needs import need, need_command
+from needs import linux_only, need, need_command
 from systemd import IMAGE, Booted, booted_machine
 
 UNIT = f"{UNITS}/{LABEL}.service"
 OTHER_UNIT = "[Service]\nType=oneshot\nExecStart=/sbin/ip addr add {ip}/32 dev lo\n"
-linux_only = pytest.mark.skipif(
-    sys.platform != "linux", reason="Linux's ip and systemd are missing; get them with: Linux"
-)
 pytestmark = linux_only
-
-
-@pytest.fixture
-def box(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> Iterator[Box]:
-    need_box()
-    # The user of the box must reach the path only through /mnt.
-    made = Box(repo(), tmp_path, clean_env)
-    yield made
-    made.close()
 
 
 @pytest.fixture

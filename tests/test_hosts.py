@@ -4,7 +4,6 @@ On Linux in a box whose /etc is a folder of the test's, on macOS in a pretend Ma
 """
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ import pytest
 from box import SUDO_ASKS, USUAL_HOSTS, HostsBox, finish, hosts_text, need_box, on_terminal
 from conftest import Render, Run
 from laptop import REPO, Laptop
+from needs import linux_only
 
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are missing; get them with: Linux")
 DOMAIN = "shop.test"
 ANSWERS = {"web_domain": DOMAIN, "native_services": "web:3000 api:4000"}
 NAMES = "shop.test web.shop.test api.shop.test"

@@ -25,10 +25,9 @@ from fakemac import FakeMac
 from fakemac.commands.base import DEFAULTS
 from fakemac.commands.base import State as MacState
 from laptop import DAEMONS
-from needs import need_mac
+from needs import linux_only, need_mac
 from versions import commit, release, with_every_release
 
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are missing; get them with: Linux")
 IPS = ("10.254.254.254", "10.254.254.253", "203.0.113.7")
 OWN = "local.host-alias.{}"
 # The second label of an address; two have the same one, and the first repo to come keeps it.

@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import stat
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,10 +21,10 @@ from conftest import Render, Run, as_data
 from fakemac.commands.base import State
 from laptop import REPO, Laptop
 from machine import LABEL
+from needs import linux_only
 from stack import running_stack
 from versions import commit
 
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are missing; get them with: Linux")
 DOMAIN = "shop.test"
 ANSWERS = {"web_domain": DOMAIN, "native_services": "web:3000 api:4000", "databases": "[postgres]"}
 DOCKER = "#!/bin/sh\nexit 0\n"
