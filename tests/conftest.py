@@ -121,6 +121,12 @@ def template(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     return clone
 
 
+@pytest.fixture
+def own_template(template: Path, tmp_path: Path) -> Path:
+    """A template of the test's own, to make releases of."""
+    return Path(shutil.copytree(template, tmp_path / "template"))
+
+
 @pytest.fixture(scope="session")
 def copier(run: Run) -> Run:
     """Runs Copier's command line, as users do."""

@@ -134,7 +134,7 @@ def everything(mac: DoctorsLaptop) -> set[tuple[str, float]]:
 # ---- the whole report
 
 
-def test_all_is_well(laptop: Make) -> None:
+def test_where_all_is_well_each_line_says_ok(laptop: Make) -> None:
     mac = laptop(web_proxy="none").well()
     mac.write("/usr/local/bin/docker", DOCKER, 0o755, owner=0)
     assert mac.doctor() == (
@@ -204,7 +204,7 @@ def test_a_terminal_gets_colours(mac: DoctorsLaptop, env: dict[str, str], colour
 # ---- the alias
 
 
-def test_the_alias_is_missing(mac: DoctorsLaptop) -> None:
+def test_a_missing_alias_is_told_and_dev_alias_adds_it(mac: DoctorsLaptop) -> None:
     mac.remove_alias(IP)
     found = mac.fault("alias.missing")
     assert found == {
@@ -220,7 +220,7 @@ def test_the_alias_is_missing(mac: DoctorsLaptop) -> None:
 
 
 @pytest.mark.parametrize("macos", ["13.7.1", "26.6.2"])
-def test_the_alias_has_the_mask_of_its_class(mac: DoctorsLaptop, macos: str) -> None:
+def test_the_mask_of_the_class_is_told_and_the_fix_narrows_it(mac: DoctorsLaptop, macos: str) -> None:
     mac.macos = macos
     mac.remove_alias(IP)
     mac.add_alias(IP)
@@ -234,7 +234,7 @@ def test_the_alias_has_the_mask_of_its_class(mac: DoctorsLaptop, macos: str) -> 
 
 
 @pytest.mark.parametrize("on_lo0", [True, False])
-def test_another_interface_has_the_address(mac: DoctorsLaptop, on_lo0: bool) -> None:
+def test_an_address_of_another_interface_is_told_and_the_fix_moves_the_alias(mac: DoctorsLaptop, on_lo0: bool) -> None:
     if not on_lo0:
         mac.remove_alias(IP)
     mac.add_interface_address("en0", IP)
@@ -255,7 +255,7 @@ def test_an_address_that_looks_alike_is_none(mac: DoctorsLaptop, others: list[st
 
 
 @pytest.mark.parametrize("network", ["10.0.0.0/8", "10.254.0.0/16", "10.254.128.0/17", "8.0.0.0/6"])
-def test_a_route_of_a_vpn_covers_the_alias(mac: DoctorsLaptop, network: str) -> None:
+def test_a_route_of_a_vpn_that_covers_the_alias_is_a_warning(mac: DoctorsLaptop, network: str) -> None:
     mac.cover(network)
     found = mac.fault("alias.route")
     assert (found["level"], found["subject"]) == ("warn", "alias")
@@ -280,7 +280,7 @@ def test_with_host_gateway_no_alias_is_needed(mac: DoctorsLaptop) -> None:
 # ---- the boot job
 
 
-def test_the_boot_job_is_missing(mac: DoctorsLaptop) -> None:
+def test_a_missing_boot_job_is_told_and_dev_alias_installs_it(mac: DoctorsLaptop) -> None:
     mac.path(PLIST).unlink()
     found = mac.fault("job.missing")
     assert (found["level"], found["subject"], found["fix"]) == ("fail", "boot job", "make dev-alias")
@@ -289,7 +289,7 @@ def test_the_boot_job_is_missing(mac: DoctorsLaptop) -> None:
     mac.assert_well()
 
 
-def test_the_boot_job_is_out_of_date(mac: DoctorsLaptop) -> None:
+def test_an_older_boot_job_is_told_and_dev_alias_replaces_it(mac: DoctorsLaptop) -> None:
     text = mac.path(PLIST).read_text()
     mac.write(PLIST, text.replace("255.255.255.255", "255.0.0.0"), owner=0)
     found = mac.fault("job.older")
@@ -300,7 +300,7 @@ def test_the_boot_job_is_out_of_date(mac: DoctorsLaptop) -> None:
     assert mac.path(PLIST).read_text() == text
 
 
-def test_the_boot_job_was_switched_off_in_login_items(mac: DoctorsLaptop) -> None:
+def test_a_boot_job_switched_off_in_login_items_is_told_with_the_way_there(mac: DoctorsLaptop) -> None:
     mac.btm_denied = [LABEL]
     mac.reboot()
     found = mac.fault("job.off", "alias.missing")
@@ -311,7 +311,7 @@ def test_the_boot_job_was_switched_off_in_login_items(mac: DoctorsLaptop) -> Non
 
 
 @pytest.mark.parametrize("macos", ["12.7.6", "26.6.2"])
-def test_the_boot_job_is_disabled_though_it_runs(mac: DoctorsLaptop, macos: str) -> None:
+def test_a_disabled_boot_job_is_told_though_it_runs(mac: DoctorsLaptop, macos: str) -> None:
     mac.macos = macos
     mac.disabled = {"com.example.other": True, f"{LABEL}0": True, LABEL: False}
     mac.assert_well()
@@ -327,7 +327,7 @@ def test_the_boot_job_is_disabled_though_it_runs(mac: DoctorsLaptop, macos: str)
     mac.assert_well()
 
 
-def test_a_disabled_boot_job_after_a_reboot(mac: DoctorsLaptop) -> None:
+def test_dev_alias_brings_back_a_disabled_boot_job_after_a_reboot(mac: DoctorsLaptop) -> None:
     mac.disabled = {LABEL: True}
     mac.reboot()
     mac.apply(mac.fault("job.off", "alias.missing")["fix"])
@@ -342,7 +342,9 @@ def test_a_disabled_boot_job_after_a_reboot(mac: DoctorsLaptop) -> None:
     ],
 )
 @pytest.mark.parametrize("loaded", [True, False])
-def test_the_label_belongs_to_something_else(laptop: Make, label: str, fix: str, loaded: bool) -> None:
+def test_a_label_of_something_else_is_told_and_the_fix_ends_that(
+    laptop: Make, label: str, fix: str, loaded: bool
+) -> None:
     mac = laptop(alias_label=label)
     text = mac.path(f"{REPO}/localdev/host-alias.plist").read_text().replace(f">{IP}<", ">10.1.2.3<")
     path = f"{DAEMONS}/{label}.plist"
@@ -357,7 +359,7 @@ def test_the_label_belongs_to_something_else(laptop: Make, label: str, fix: str,
 
 
 @pytest.mark.parametrize("label", ["co.cozy.add-lo0-alias-for-docker", "a-label-that-is-not-its-file-name"])
-def test_another_boot_job_claims_the_address(mac: DoctorsLaptop, label: str) -> None:
+def test_another_boot_job_that_claims_the_address_is_a_warning(mac: DoctorsLaptop, label: str) -> None:
     other = f"{DAEMONS}/co.cozy.add-lo0-alias-for-docker.plist"
     mac.write(other, mac.path(PLIST).read_text().replace(LABEL, label), owner=0)
     mac.load(other)
@@ -386,7 +388,9 @@ def test_another_boot_job_claims_the_address(mac: DoctorsLaptop, label: str) -> 
     ],
 )
 @pytest.mark.parametrize("macos", GENERATIONS)
-def test_where_it_listens(mac: DoctorsLaptop, macos: str, address: str, proto: str | None, id: str, words: str) -> None:
+def test_each_address_a_service_listens_on_has_its_finding_and_fix(
+    mac: DoctorsLaptop, macos: str, address: str, proto: str | None, id: str, words: str
+) -> None:
     mac.macos = macos
     mac.stop(PORT)
     mac.listen(PORT, address, proto=proto, pid=4242, line=VITE)
@@ -415,7 +419,7 @@ def test_another_users_process_is_named(mac: DoctorsLaptop, macos: str, address:
 
 
 @pytest.mark.parametrize("macos", GENERATIONS)
-def test_nobody_listens(mac: DoctorsLaptop, macos: str) -> None:
+def test_a_service_that_does_not_listen_is_told(mac: DoctorsLaptop, macos: str) -> None:
     mac.macos = macos
     mac.stop(PORT)
     mac.listen(30000, IP)
@@ -425,7 +429,7 @@ def test_nobody_listens(mac: DoctorsLaptop, macos: str) -> None:
 
 
 @pytest.mark.parametrize("port", [5000, 7000])
-def test_macos_itself_has_the_port(mac: DoctorsLaptop, port: int) -> None:
+def test_a_port_that_macos_itself_has_is_told(mac: DoctorsLaptop, port: int) -> None:
     (mac.path(REPO) / "localdev/routes").write_text(f"web {port}\n")
     line = "/System/Library/CoreServices/ControlCenter.app/Contents/MacOS/ControlCenter"
     for proto in ("tcp4", "tcp6"):
@@ -442,7 +446,7 @@ def test_macos_itself_has_the_port(mac: DoctorsLaptop, port: int) -> None:
 
 
 @pytest.mark.parametrize("macos", GENERATIONS)
-def test_two_addresses(mac: DoctorsLaptop, macos: str) -> None:
+def test_two_addresses_are_told_in_one_line(mac: DoctorsLaptop, macos: str) -> None:
     mac.macos = macos
     mac.stop(PORT)
     mac.listen(PORT, "127.0.0.1", pid=4242, line=VITE)
@@ -464,7 +468,7 @@ def test_a_process_that_nobody_tells_belongs_to_another_user(mac: DoctorsLaptop)
     assert done.returncode == 0 and "puma" in done.stdout
 
 
-def test_the_process_was_gone_when_it_was_looked_at(mac: DoctorsLaptop) -> None:
+def test_a_process_that_was_gone_when_looked_at_is_told_as_far_as_known(mac: DoctorsLaptop) -> None:
     # A name that ps does not know any more: what netstat and lsof said is all there is.
     mac.stop(PORT)
     mac.listen(PORT, "127.0.0.1", user="bob", pid=77, command="my\033[31m app", line=" ")
@@ -497,7 +501,9 @@ PYTHON = "/opt/homebrew/Cellar/python@3.13/3.13.1/Frameworks/Python.framework/Ve
         ("ruby bin/rails server", "", "Rails", f"bin/rails server -b {IP}"),
     ],
 )
-def test_the_framework_and_its_fix(mac: DoctorsLaptop, line: str, parent: str, name: str, fix: str) -> None:
+def test_the_fix_is_the_line_of_the_framework_that_listens(
+    mac: DoctorsLaptop, line: str, parent: str, name: str, fix: str
+) -> None:
     mac.stop(PORT)
     if parent:
         mac.start(4100, parent)

@@ -171,13 +171,14 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.fixture
-def hub(rendered: Render, template: Path, run: Run, clean_env: dict[str, str], tmp_path: Path) -> Hub:
+def hub(
+    rendered: Render, template: Path, own_template: Path, run: Run, clean_env: dict[str, str], tmp_path: Path
+) -> Hub:
     need_command("bash")
     repo = Path(shutil.copytree(rendered(github_workflow="true"), tmp_path / "app"))
-    own = Path(shutil.copytree(template, tmp_path / "template"))
     answers = repo / ANSWERS
-    answers.write_text(answers.read_text().replace(str(template), str(own)))
-    return Hub(tmp_path, own, repo, run, clean_env)
+    answers.write_text(answers.read_text().replace(str(template), str(own_template)))
+    return Hub(tmp_path, own_template, repo, run, clean_env)
 
 
 @pytest.fixture

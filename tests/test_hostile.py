@@ -674,20 +674,19 @@ def test_an_update_with_a_hostile_recorded_answer_ends_in_one_line_and_changes_n
 
 
 def test_a_recorded_answer_that_a_new_version_refuses_is_not_replaced_in_silence(
-    template: Path, copier: Run, run: Run, tmp_path: Path
+    own_template: Path, copier: Run, run: Run, tmp_path: Path
 ) -> None:
-    source = Path(shutil.copytree(template, tmp_path / "template"))
     here = tmp_path / "app"
     given = ("-dalias_ip=10.9.9.9", "-dalias_label=a.label")
-    copier("copy", "--trust", "--defaults", "-q", *given, source, here, cwd=tmp_path, check=True)
+    copier("copy", "--trust", "--defaults", "-q", *given, own_template, here, cwd=tmp_path, check=True)
     commit(here, run)
     # The next version knows better about both.
-    questions = source / "copier.yml"
+    questions = own_template / "copier.yml"
     text = questions.read_text().replace("'^(0|127|", "'^(0|127|10[.]9|").replace("'^com[.]apple[.]'", "'^a[.]label'")
     assert text.count("10[.]9|") == text.count("'^a[.]label'") == 1
     questions.write_text(text)
-    commit(source, run)
-    run("git", "tag", "v1.1.0", cwd=source, check=True)
+    commit(own_template, run)
+    run("git", "tag", "v1.1.0", cwd=own_template, check=True)
     done = copier("update", "--trust", "--defaults", "-a", ANSWERS, cwd=here, check=True)
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("Changed: ")]
     assert "alias_ip 10.9.9.9 -> 10.254.254.254" in line

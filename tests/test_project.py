@@ -8,7 +8,7 @@ import pexpect
 import pytest
 import yaml
 
-from conftest import PROJECT, TOOLS, Run
+from conftest import PROJECT, TOOLS, Render, Run
 from needs import need_command, need_node
 
 
@@ -191,3 +191,11 @@ def test_githubs_runners_pull_the_images_of_the_template_and_run_scripts_that_ar
         input="set -e\n" + "\n".join(steps) + "\n",
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_the_stand_in_images_of_ci_have_the_tags_of_the_template(rendered: Render) -> None:
+    services = yaml.safe_load(
+        (rendered(databases="[postgres, mysql, redis, mongodb]") / "localdev/compose.yaml").read_text()
+    )["services"]
+    text = (PROJECT / ".ci/images").read_text()
+    assert all(service["image"] in text for service in services.values())

@@ -68,7 +68,7 @@ def test_from_nothing_to_a_page_by_the_quick_start_alone(
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["uvx", "pipx"])
-def test_without_a_clone(newcomer: dict[str, str], run: Run, tmp_path: Path, number: int) -> None:
+def test_the_template_comes_without_a_clone(newcomer: dict[str, str], run: Run, tmp_path: Path, number: int) -> None:
     command = blocks(README, "sh", "Quick start")[3].splitlines()[number]
     (tmp_path / "bin").mkdir()
     for name in ("uvx", "uv", "pipx"):

@@ -6,7 +6,6 @@ import os
 import plistlib
 import re
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -160,19 +159,18 @@ def edit(repo: Path, number: int) -> dict[str, str]:
 
 @pytest.mark.timeout(1800)
 def test_a_fleet_of_repos_is_updated_in_one_run_and_none_is_lost(
-    template: Path, run: Run, clean_env: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    own_template: Path, run: Run, clean_env: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = Path(shutil.copytree(template, tmp_path / "template"))
     mk = "template/localdev/localdev.mk"
-    release(own, run, "v1.1.0", {mk: (first_line(own / mk)[0], "# Names, second edition.")})
+    release(own_template, run, "v1.1.0", {mk: (first_line(own_template / mk)[0], "# Names, second edition.")})
     # What is the users' changes in the template, too: in their repos it does not.
-    new = {name: first_line(own / name) for name in ("template/Makefile", "template/localdev/routes.jinja")}
+    new = {name: first_line(own_template / name) for name in ("template/Makefile", "template/localdev/routes.jinja")}
     new[mk] = ("# Names, second edition.", "# Names, third edition.")
-    release(own, run, "v1.2.0", new)
+    release(own_template, run, "v1.2.0", new)
     home = tmp_path / "home"
     fleet = home / "src"
     fleet.mkdir(parents=True)
-    run(sys.executable, "-c", MAKE_FLEET, own, fleet, str(FLEET), cwd=tmp_path, check=True)
+    run(sys.executable, "-c", MAKE_FLEET, own_template, fleet, str(FLEET), cwd=tmp_path, check=True)
     answers: dict[int, dict[str, Any]] = {}
     mine: dict[int, dict[str, str]] = {}
     conflict, dirty = 20, 23
