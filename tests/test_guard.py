@@ -35,7 +35,7 @@ ROUTES = {
 KINDS = ["nft", "iptables", "iptables-legacy", "no systemd"]
 
 
-class Machine:
+class GuardedMachine:
     """A box on a LAN with a neighbour, with a bridge and a container behind it, and a port published on the alias."""
 
     def __init__(self, box: Box, env: dict[str, str]) -> None:
@@ -125,8 +125,8 @@ def box(box: Box) -> Box:
 
 
 @pytest.fixture
-def machine(box: Box, clean_env: dict[str, str]) -> Iterator[Machine]:
-    made = Machine(box, clean_env)
+def machine(box: Box, clean_env: dict[str, str]) -> Iterator[GuardedMachine]:
+    made = GuardedMachine(box, clean_env)
     yield made
     made.container.close()
 
@@ -139,7 +139,7 @@ def rules(box: Box) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_route_of_a_neighbour_leads_to_the_alias(machine: Machine, kind: str) -> None:
+def test_no_route_of_a_neighbour_leads_to_the_alias(machine: GuardedMachine, kind: str) -> None:
     box = machine.box
     prepare(box, kind)
     # nft and iptables see every route; how they are called does not change that.

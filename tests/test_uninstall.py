@@ -30,7 +30,7 @@ ANSWERS = {"web_domain": DOMAIN, "native_services": "web:3000 api:4000", "databa
 DOCKER = "#!/bin/sh\nexit 0\n"
 
 
-class Machine(Protocol):
+class UsedMachine(Protocol):
     """A machine with a generated repo on it, whose user may become root."""
 
     def make(self, *words: str) -> "pexpect.spawn[str]":
@@ -64,7 +64,7 @@ def difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple
     return {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
 
 
-class LinuxMachine:
+class UsedLinux:
     """A box with an /etc, a /tmp and a home of its own."""
 
     def __init__(self, repo: Path, folder: Path, env: dict[str, str], systemd: bool) -> None:
@@ -107,7 +107,7 @@ class LinuxMachine:
         return self.box.source
 
 
-class MacMachine:
+class UsedMac:
     """A pretend Mac."""
 
     def __init__(self, repo: Path, root: Path) -> None:
@@ -178,7 +178,7 @@ def how_to_undo(repo: Path) -> tuple[list[str], list[str]]:
 # --- before and after -------------------------------------------------------------------------------------------------
 
 
-def typed(machine: Machine, *words: str) -> tuple[int, str]:
+def typed(machine: UsedMachine, *words: str) -> tuple[int, str]:
     """Type make with `words`, and yes to each question: exit code, and what was on the screen."""
     child, seen = machine.make(*words), ""
     while child.expect([r"\[y/N\] ", pexpect.EOF]) == 0:
@@ -194,27 +194,27 @@ SYSTEMS = [pytest.param("linux", marks=linux_only), pytest.param("linux without 
 @pytest.fixture(params=SYSTEMS)
 def machine(
     request: pytest.FixtureRequest, planted: Path, tmp_path: Path, clean_env: dict[str, str]
-) -> Iterator[Machine]:
+) -> Iterator[UsedMachine]:
     """A machine that has never seen an alias, with the repo on it."""
     if request.param == "macos":
-        yield MacMachine(planted, tmp_path / "mac")
+        yield UsedMac(planted, tmp_path / "mac")
         return
     need_box()
-    made = LinuxMachine(planted, tmp_path, clean_env, systemd=request.param == "linux")
+    made = UsedLinux(planted, tmp_path, clean_env, systemd=request.param == "linux")
     yield made
     made.box.close()
 
 
-def test_what_the_readme_says_leaves_everything_as_it_was(machine: Machine, run: Run) -> None:
+def test_what_the_readme_says_leaves_everything_as_it_was(machine: UsedMachine, run: Run) -> None:
     before = machine.everything()
     for words in ("dev-up", "dev-alias", "dev-hosts", "dev-status", "dev-doctor", "dev-env"):
         code, text = typed(machine, words)
         assert code == 0 or words == "dev-doctor", text  # nothing listens, which is not what this is about
     used = difference(before, machine.everything())
-    hosts = "private/etc/hosts" if isinstance(machine, MacMachine) else "/etc/hosts"
+    hosts = "private/etc/hosts" if isinstance(machine, UsedMac) else "/etc/hosts"
     assert hosts in used, "the comparison sees what has changed"
     assert used.keys() & {"ip -details address", "state: lo0"}
-    assert isinstance(machine, MacMachine) or "nft list ruleset" in used
+    assert isinstance(machine, UsedMac) or "nft list ruleset" in used
 
     commands, names = how_to_undo(machine.repo())
     assert commands == ["make dev-down ARGS=--volumes", "make dev-hosts-down", "make dev-alias-down"]
@@ -222,7 +222,7 @@ def test_what_the_readme_says_leaves_everything_as_it_was(machine: Machine, run:
         code, text = typed(machine, *command.split()[1:])
         assert code == 0, text
     left = difference(before, machine.everything())
-    if isinstance(machine, MacMachine):
+    if isinstance(machine, UsedMac):
         # launchd's database of overrides outlives jobs and files: the README says so.
         assert left == {"state: disabled": ({}, {LABEL: False})}
         assert "launchctl print-disabled system" in (machine.repo() / "localdev/README.md").read_text()
