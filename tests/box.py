@@ -67,6 +67,7 @@ class Box:
     """A network and mount namespace: lo is fresh, /run, /mnt and the units are empty, commands can be replaced."""
 
     def __init__(self, repo: Path, folder: Path, env: dict[str, str]) -> None:
+        """Make the box with `repo` in it; `folder` is for its files."""
         self.env = env
         self.commands = folder / "commands"
         self.commands.mkdir()
@@ -92,6 +93,7 @@ class Box:
         )
 
     def close(self) -> None:
+        """End the box, and with it all that is mounted in it."""
         self.holder.communicate(timeout=20)
 
     def enter(self, *command: str | Path, user: bool = False) -> list[str]:
@@ -103,6 +105,7 @@ class Box:
     def run(
         self, *command: str | Path, user: bool = False, env: dict[str, str] | None = None, cwd: str | Path = "/"
     ) -> Result:
+        """Run a command in the box without a terminal: exit code, standard output, standard error."""
         done = subprocess.run(
             self.enter("env", "-C", cwd, *command, user=user),
             env=self.env | (env or {}),
@@ -122,6 +125,7 @@ class Box:
         return out
 
     def __call__(self, *words: str, user: bool = False, env: dict[str, str] | None = None) -> Result:
+        """Run the box's script."""
         return self.run(self.script, *words, user=user, env=env)
 
     def addresses(self, interface: str = "lo") -> list[tuple[str, int, str]]:
@@ -138,22 +142,27 @@ class Box:
             (self.commands / name).chmod(0o755)
 
     def mount_commands(self) -> None:
+        """Let the box see the commands that were replaced."""
         self.root(f"mount -t overlay overlay -o lowerdir={self.commands}:/usr/bin /usr/bin")
 
     def fake_systemd(self, systemctl: str = SYSTEMCTL) -> None:
+        """Let systemd run, as a stand-in."""
         self.replace(systemctl=systemctl)
         self.mount_commands()
         self.root("mkdir -p /run/systemd/system")
 
     def fake_sudo(self, sudo: str = SUDO) -> None:
+        """Let there be a sudo, which counts its calls."""
         self.replace(sudo=sudo)
         self.mount_commands()
         self.root("cp /usr/bin/setpriv /mnt/become; chmod 4755 /mnt/become")
 
     def calls(self, command: str) -> list[str]:
+        """Return how sudo or systemctl was called."""
         return self.root(f"cat /mnt/{command}.calls").splitlines()
 
     def units(self) -> list[str]:
+        """Return the files and links in the folder of units."""
         return self.root(f"cd {UNITS}; find . -mindepth 1 ! -type d").split()
 
 
@@ -161,6 +170,7 @@ class HostsBox(Box):
     """A box whose /etc/hosts the test reads and writes, and whose script is hosts.sh."""
 
     def __init__(self, repo: Path, folder: Path, env: dict[str, str]) -> None:
+        """Make the box, whose /etc/hosts is the usual one."""
         super().__init__(repo, folder, env)
         self.script = self.repo / "localdev/sh/hosts.sh"
         (repo / "localdev/sh/hosts.sh").chmod(0o755)  # in a repo, make says sh

@@ -1,4 +1,4 @@
-"""doctor on macOS: the real program in a pretend Mac. Each fault is made, found by its name, and fixed by the fix that the
+"""The doctor on macOS: the real program in a pretend Mac. Each fault is made, found by its name, and fixed by the fix that the
 doctor prints, run as it stands."""
 
 import json

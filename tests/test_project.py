@@ -1,4 +1,4 @@
-"""This project's own commands on a fresh clone, and what must never be in it."""
+"""This project's own commands on a fresh clone, how its files agree with each other, and what must never be in it."""
 
 import re
 import shutil
