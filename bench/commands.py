@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from box import Box, need_box
-from conftest import Render, Run
+from conftest import TOOLS, Render, Run
 from figures import Figures, medians
+from fleet import LOOP, MAKE_FLEET, measured
 from machine import ALIAS_IP, service
 from needs import need_command
 from stack import Stack, running_stack
-from test_fleet import LOOP, MAKE_FLEET, TOOLS, measured
 from versions import commit, release
 
 COPIER = f"{sys.executable} -m copier"

@@ -14,6 +14,7 @@ from needs import need, need_command, need_root
 UNITS = Path("/etc/systemd/system")
 Result = tuple[int, str, str]
 
+USUAL_HOSTS = b"127.0.0.1\tlocalhost\n::1\tlocalhost\n"
 # Stands in for systemctl, and for systemd.
 SYSTEMCTL = Path(__file__).with_name("systemctl").read_text()
 # Becomes root by a setuid copy of setpriv, and counts.
@@ -53,10 +54,20 @@ def an_etc(folder: Path, hosts: bytes) -> Path:
     return folder / "hosts"
 
 
+def hosts_text(path: Path) -> bytes:
+    """Return the hosts file at `path`, which must be a file of root's that all may read, with nothing left beside it."""
+    about = path.lstat()
+    assert stat.S_ISREG(about.st_mode)
+    assert (about.st_mode & 0o7777, about.st_uid, about.st_gid) == (0o644, 0, 0)
+    assert [found.name for found in path.parent.glob("hosts*")] == ["hosts"]
+    return path.read_bytes()
+
+
 class Box:
     """A network and mount namespace: lo is fresh, /run, /mnt and the units are empty, commands can be replaced."""
 
     def __init__(self, repo: Path, folder: Path, env: dict[str, str]) -> None:
+        """Make the box with `repo` in it; `folder` is for its files."""
         self.env = env
         self.commands = folder / "commands"
         self.commands.mkdir()
@@ -82,6 +93,7 @@ class Box:
         )
 
     def close(self) -> None:
+        """End the box, and with it all that is mounted in it."""
         self.holder.communicate(timeout=20)
 
     def enter(self, *command: str | Path, user: bool = False) -> list[str]:
@@ -93,6 +105,7 @@ class Box:
     def run(
         self, *command: str | Path, user: bool = False, env: dict[str, str] | None = None, cwd: str | Path = "/"
     ) -> Result:
+        """Run a command in the box without a terminal: exit code, standard output, standard error."""
         done = subprocess.run(
             self.enter("env", "-C", cwd, *command, user=user),
             env=self.env | (env or {}),
@@ -112,6 +125,7 @@ class Box:
         return out
 
     def __call__(self, *words: str, user: bool = False, env: dict[str, str] | None = None) -> Result:
+        """Run the box's script."""
         return self.run(self.script, *words, user=user, env=env)
 
     def addresses(self, interface: str = "lo") -> list[tuple[str, int, str]]:
@@ -128,23 +142,61 @@ class Box:
             (self.commands / name).chmod(0o755)
 
     def mount_commands(self) -> None:
+        """Let the box see the commands that were replaced."""
         self.root(f"mount -t overlay overlay -o lowerdir={self.commands}:/usr/bin /usr/bin")
 
     def fake_systemd(self, systemctl: str = SYSTEMCTL) -> None:
+        """Let systemd run, as a stand-in."""
         self.replace(systemctl=systemctl)
         self.mount_commands()
         self.root("mkdir -p /run/systemd/system")
 
     def fake_sudo(self, sudo: str = SUDO) -> None:
+        """Let there be a sudo, which counts its calls."""
         self.replace(sudo=sudo)
         self.mount_commands()
         self.root("cp /usr/bin/setpriv /mnt/become; chmod 4755 /mnt/become")
 
     def calls(self, command: str) -> list[str]:
+        """Return how sudo or systemctl was called."""
         return self.root(f"cat /mnt/{command}.calls").splitlines()
 
     def units(self) -> list[str]:
+        """Return the files and links in the folder of units."""
         return self.root(f"cd {UNITS}; find . -mindepth 1 ! -type d").split()
+
+
+class HostsBox(Box):
+    """A box whose /etc/hosts the test reads and writes, and whose script is hosts.sh."""
+
+    def __init__(self, repo: Path, folder: Path, env: dict[str, str]) -> None:
+        """Make the box, whose /etc/hosts is the usual one."""
+        super().__init__(repo, folder, env)
+        self.script = self.repo / "localdev/sh/hosts.sh"
+        (repo / "localdev/sh/hosts.sh").chmod(0o755)  # in a repo, make says sh
+        self.hosts = an_etc(folder / "etc", USUAL_HOSTS)
+        self.root(f"mount --bind {self.hosts.parent} /etc")
+
+    def text(self) -> bytes:
+        """Return the hosts file, which must be as it should be."""
+        return hosts_text(self.hosts)
+
+    def add_route(self, line: str) -> None:
+        """Add a line to routes."""
+        with (self.source / "localdev/routes").open("a") as routes:
+            routes.write(f"{line}\n")
+
+    def set_domain(self, domain: str) -> None:
+        """Change the domain in the configuration, as another project's would be."""
+        conf = self.source / "localdev/host-alias.conf"
+        lines = [f"domain={domain}" if line.startswith("domain=") else line for line in conf.read_text().splitlines()]
+        conf.write_text("\n".join(lines) + "\n")
+
+    def plan(self, verb: str = "add") -> str:
+        """Return the commands that are printed where nobody can be asked."""
+        code, out, err = self(verb)
+        assert (code, out) == (4, "")
+        return err[err.index("/bin/sh -eu") : err.index("AS_ROOT\nlocaldev: ") + len("AS_ROOT\n")]
 
 
 def on_terminal(box: Box, *words: str, user: bool = True, **env: str) -> "pexpect.spawn[str]":

@@ -14,10 +14,14 @@ import pytest
 import yaml
 
 from apps import Apps
+from box import Box, need_box
 from machine import ALIAS_IP, has_alias
 from needs import need, need_command, need_engine, need_node
 
 PROJECT = Path(__file__).parents[1]
+LOCALDEV = PROJECT / "template/localdev"
+# The commands that requirements-test.txt brings.
+TOOLS = Path(sys.executable).parent
 PROXIES = [
     name for name in yaml.safe_load((PROJECT / "copier.yml").read_text())["web_proxy"]["choices"] if name != "none"
 ]
@@ -117,6 +121,12 @@ def template(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     return clone
 
 
+@pytest.fixture
+def own_template(template: Path, tmp_path: Path) -> Path:
+    """A template of the test's own, to make releases of."""
+    return Path(shutil.copytree(template, tmp_path / "template"))
+
+
 @pytest.fixture(scope="session")
 def copier(run: Run) -> Run:
     """Runs Copier's command line, as users do."""
@@ -162,6 +172,15 @@ def repo(rendered: Render, tmp_path: Path) -> Render:
         return Path(shutil.copytree(rendered(**answers), tmp_path / "my app's repo"))
 
     return repo
+
+
+@pytest.fixture
+def box(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> Iterator[Box]:
+    """A box with a repo generated from the defaults, which the user of the box reaches through /mnt only."""
+    need_box()
+    made = Box(repo(), tmp_path, clean_env)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from box import SYSTEMCTL
+from box import SYSTEMCTL, UNITS
 from conftest import Render
 from machine import ALIAS_IP, retry
 from needs import need, need_command, need_engine, need_root
 
 IMAGE = "nginx:1.30-alpine"
-UNITS = Path("/etc/systemd/system")
 # The LAN between the lab and its neighbour: a network for documentation.
 LAN_LAB, LAN_NEIGHBOUR = "198.51.100.1", "198.51.100.2"
 PATH = "/mnt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 Found = TypeVar("Found")
 ALIAS_IP = "10.254.254.254"
+LABEL = f"local.host-alias.{ALIAS_IP}"
 
 
 def retry(attempt: Callable[[], Found], seconds: float = 30) -> Found:

@@ -3,10 +3,13 @@
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
 from fakemac import FakeMac
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are missing; get them with: Linux")
 
 
 def need(present: object, what: str, how: str) -> None:
@@ -40,6 +43,13 @@ def need_mac() -> None:
     """Skip the test where the pretend Mac cannot be: it is made of mount namespaces."""
     missing = FakeMac.missing()
     need(not missing, "what the pretend Mac is made of", str(missing))
+
+
+def need_image(name: str) -> None:
+    """Skip the test unless a container engine works and has the image `name`, which .ci/images builds."""
+    need_engine()
+    found = subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False).returncode == 0
+    need(found, f"the image {name}", "sh .ci/images")
 
 
 def need_engine() -> None:

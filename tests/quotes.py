@@ -80,6 +80,13 @@ def in_html(line: int, text: str, page: Path) -> Iterator[Quote]:
         yield Quote(line, found[0], "html", page)
 
 
+def blocks(page: str, language: str, section: str = "") -> list[str]:
+    """Return the code blocks of `language` that the text of a page has, or only its section of that heading, in order."""
+    if section:
+        page = page.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.S | re.M)
+
+
 def anchors(text: str) -> set[str]:
     """Return the anchors that GitHub gives to the headings of `text`."""
     found: dict[str, int] = {}

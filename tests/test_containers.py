@@ -9,7 +9,7 @@ import yaml
 
 from conftest import PROJECT, Run
 from needs import need_engine
-from versions import PARTS, commit
+from versions import ANSWERS, PARTS, commit
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_proxy_is_a_folder_a_file_and_a_line(source: Path, copier: Run, run: R
     for name in ("mine.conf", "mine.caddy"):
         (repo / "localdev/proxy/custom" / name).touch()
     commit(repo, run, "snippets")
-    flags = ("update", "--trust", "--defaults", "-a", ".copier-answers.localdev.yml")
+    flags = ("update", "--trust", "--defaults", "-a", ANSWERS)
     done = copier(*flags, "-dweb_proxy=caddy", cwd=repo, check=True)
     assert "Not read any more, as web_proxy is caddy: localdev/proxy/custom/mine.conf" in done.stderr
     commit(repo, run, "caddy")

@@ -15,13 +15,13 @@ from typing import Any
 import jsonschema
 import pytest
 
-from conftest import PROJECT, Render, Run
+from conftest import LOCALDEV, PROJECT, TOOLS, Render, Run
+from machine import ALIAS_IP as IP
 from needs import need, need_command
+from versions import commit
 
-DOCTOR = PROJECT / "template/localdev/doctor"
-TOOLS = Path(sys.executable).parent
+DOCTOR = LOCALDEV / "doctor"
 SCHEMA = json.loads((DOCTOR / "schema.json").read_text())
-IP = "10.254.254.254"
 # No engine is asked: what is here does not depend on this machine's.
 NO_ENGINE = {"COMPOSE": "no-such-engine compose"}
 
@@ -63,7 +63,7 @@ def everything(repo: Path) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("word", ["--help", "-h"])
-def test_help(word: str, rendered: Render, run: Run) -> None:
+def test_help_names_the_options_and_the_exit_codes(word: str, rendered: Render, run: Run) -> None:
     done = doctor(run, rendered(), word)
     assert done.returncode == 0
     assert "--json" in done.stdout and "exit code" in done.stdout and max(map(len, done.stdout.splitlines())) <= 100
@@ -95,10 +95,9 @@ def test_a_compose_command_with_an_open_quote_says_so_in_one_line(rendered: Rend
     )
 
 
-def test_an_alias_that_cannot_be_one(repo: Render, run: Run) -> None:
+def test_an_alias_that_cannot_be_one_comes_with_the_fix(repo: Render, run: Run) -> None:
     folder = repo()
-    run("git", "init", "-q", cwd=folder, check=True)
-    run("git", "add", "-A", cwd=folder, check=True)
+    commit(folder, run)
     conf = folder / "localdev/host-alias.conf"
     conf.write_text(re.sub("(?m)^ip=.*", "ip=127.0.0.1", conf.read_text()))
     (found,) = (one for one in findings(run, folder) if one["subject"] == "alias")
@@ -134,7 +133,7 @@ def test_make_dev_doctor_is_the_doctor(rendered: Render, run: Run) -> None:
     jsonschema.validate(json.loads(done.stdout), SCHEMA)
 
 
-def test_nothing_is_written(repo: Render, run: Run) -> None:
+def test_the_doctor_writes_nothing(repo: Render, run: Run) -> None:
     here = repo()
     before = everything(here)
     for words in ([], ["--json"], ["--help"]):
@@ -302,7 +301,9 @@ def test_letters_that_the_terminal_does_not_have_are_no_end(rendered: Render, ru
 @pytest.mark.parametrize(
     ("address", "id"), [("127.0.0.1", "service.loopback"), ("::1", "service.loopback6"), ("0.0.0.0", "service.all")]
 )
-def test_where_a_service_listens(address: str, id: str, repo: Render, run: Run, port: int) -> None:
+def test_a_service_is_told_with_its_process_wherever_it_listens(
+    address: str, id: str, repo: Render, run: Run, port: int
+) -> None:
     here = repo()
     (here / "localdev/routes").write_text(f"web {port}\n")
     assert "service.none" in {one["id"] for one in findings(run, here)}
@@ -398,7 +399,7 @@ GENERIC = f"let it listen on {IP}, port 3000; its manual calls that host, bind o
         ("/a/my-next", "", GENERIC),
     ],
 )
-def test_a_command_line_and_its_fix(line: str, name: str, fix: str, run: Run) -> None:
+def test_a_command_line_tells_the_framework_and_its_fix(line: str, name: str, fix: str, run: Run) -> None:
     said = inside(run, FRAMEWORK, json.dumps([[shlex.split(line)], "x", False])).splitlines()
     assert said == [name, fix]
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
+from box import UNITS
 from conftest import Render
-from lab import IMAGE, LAN_LAB, UNITS, Lab, Repo
-from machine import ALIAS_IP, retry
+from lab import IMAGE, LAN_LAB, Lab, Repo
+from machine import ALIAS_IP, LABEL, retry
 from needs import need_command
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 WEB, API, OTHER = 4401, 4402, 4403
 DOMAIN = "my-app-s-repo.localhost"
-LABEL = f"local.host-alias.{ALIAS_IP}"
 UNIT = UNITS / f"{LABEL}.service"
 ROUTES = f"web {WEB} /\napi {API}\n"
 Finding = dict[str, Any]
@@ -273,7 +273,7 @@ BINDINGS = {
 
 
 @pytest.mark.parametrize("address", BINDINGS)
-def test_a_service_on_another_address(patient: Patient, address: str) -> None:
+def test_a_service_on_another_address_is_told_with_the_command_that_mends_it(patient: Patient, address: str) -> None:
     level, id, words = BINDINGS[address]
     with http_server(patient, f"python3 -m http.server --bind {address} {WEB}"):
         finding = patient.finding(id, "web")
@@ -288,7 +288,7 @@ def test_a_service_on_another_address(patient: Patient, address: str) -> None:
         assert not patient.lab.neighbour.reaches(WEB, LAN_LAB)
 
 
-def test_a_service_on_ipv6_only(patient: Patient) -> None:
+def test_a_service_on_ipv6_only_is_told(patient: Patient) -> None:
     with patient.lab.listen(WEB, address="::"):
         assert "not of IPv4" in patient.finding("service.ipv6", "web")["text"]
         assert patient.ids("web") == ["service.ipv6"]
@@ -306,7 +306,7 @@ def test_a_service_of_another_user_is_not_named_but_how_to_name_it(patient: Pati
 # --- the alias --------------------------------------------------------------------------------------------------------
 
 
-def test_a_missing_alias(patient: Patient) -> None:
+def test_a_missing_alias_is_told_and_dev_alias_adds_it(patient: Patient) -> None:
     patient.lab.root(f"ip address delete {ALIAS_IP}/32 dev lo")
     assert patient.found("fail", "alias.missing", "alias", "make dev-alias") == f"{ALIAS_IP} is not on lo"
     patient.apply("make dev-alias")
@@ -397,7 +397,7 @@ def test_another_unit_that_claims_the_alias(patient: Patient) -> None:
     assert patient.ids("boot job") == ["job.ready"]
 
 
-def test_a_machine_without_systemd(patient: Patient) -> None:
+def test_a_machine_without_systemd_is_a_warning(patient: Patient) -> None:
     patient.lab.root(f"rm -rf /run/systemd {UNITS}/*")
     finding = patient.finding("job.unsupported", "boot job")
     assert (finding["level"], "systemd does not run here" in finding["text"]) == ("warn", True), finding
@@ -407,7 +407,7 @@ def test_a_machine_without_systemd(patient: Patient) -> None:
 
 
 @pytest.mark.parametrize("systemd", [True, False], ids=["systemd", "no systemd"])
-def test_a_guard_that_is_gone(patient: Patient, systemd: bool) -> None:
+def test_a_guard_that_is_gone_is_told_and_the_fix_brings_it_back(patient: Patient, systemd: bool) -> None:
     lab = patient.lab
     if not systemd:
         lab.root(f"rm -rf /run/systemd {UNITS}/*")
@@ -453,7 +453,7 @@ def test_a_container_network_whose_bridge_the_guard_does_not_know(patient: Patie
 # --- the stack --------------------------------------------------------------------------------------------------------
 
 
-def test_a_stack_that_is_down(stack: Patient) -> None:
+def test_a_stack_that_is_down_is_told_and_dev_up_starts_it(stack: Patient) -> None:
     stack.lab.make(stack.repo, "dev-down")
     stack.found("fail", "stack.down", "stack", "make dev-up")
     stack.apply("make dev-up")
@@ -500,7 +500,7 @@ def test_a_proxy_that_is_not_healthy(stack: Patient) -> None:
         compose.write_text(before)
 
 
-def test_containers_made_with_another_alias(stack: Patient) -> None:
+def test_containers_made_with_another_alias_are_told_and_dev_up_makes_them_anew(stack: Patient) -> None:
     files = "localdev/host-alias.conf localdev/host-alias.service localdev/compose.yaml"
     change = "sed -i 's/10[.]254[.]254[.]{old}/10.254.254.{new}/g' " + files
     stack.apply(change.format(old=254, new=253))
@@ -540,7 +540,7 @@ def test_a_compose_file_with_an_error(stack: Patient) -> None:
     assert "stack.invalid" not in stack.ids("stack")
 
 
-def test_routes_that_were_not_loaded(stack: Patient) -> None:
+def test_routes_that_were_not_loaded_are_told_and_dev_reload_loads_them(stack: Patient) -> None:
     stack.repo.write_routes(f"{ROUTES}new {OTHER}\n")
     with stack.lab.listen(WEB, OTHER):
         assert f"new.{DOMAIN}" in stack.found("fail", "route.stale", "new", "make dev-reload")

@@ -1,4 +1,4 @@
-"""doctor on macOS: the real program in a pretend Mac. Each fault is made, found by its name, and fixed by the fix that the
+"""The doctor on macOS: the real program in a pretend Mac. Each fault is made, found by its name, and fixed by the fix that the
 doctor prints, run as it stands."""
 
 import json
@@ -11,21 +11,11 @@ import pexpect
 import pytest
 
 from conftest import Render
-from fakemac import FakeMac
-from needs import need_command, need_mac
+from laptop import DAEMONS, PLIST, REPO, Laptop
+from machine import ALIAS_IP as IP
+from machine import LABEL
+from needs import need_command
 
-
-@pytest.fixture(scope="module", autouse=True)
-def possible() -> None:
-    need_mac()
-    need_command("make")
-
-
-REPO = "/Users/alice/my app's repo"
-DAEMONS = "/Library/LaunchDaemons"
-IP = "10.254.254.254"
-LABEL = f"local.host-alias.{IP}"
-PLIST = f"{DAEMONS}/{LABEL}.plist"
 PORT = 3000
 # netstat lists sockets in three ways: up to 15.3, from 15.4 on, from 26 on.
 GENERATIONS = ["15.3.2", "15.7.1", "26.6.2"]
@@ -46,13 +36,14 @@ esac
 Found = dict[str, Any]
 
 
-class Laptop(FakeMac):
+class DoctorsLaptop(Laptop):
     """A pretend Mac with a generated repo in it, whose one service is called web."""
 
     def __init__(self, root: Path, rendered: Render, **answers: Any) -> None:
-        super().__init__(root)
+        """Make the Mac; its sudo never asks."""
+        need_command("make")
+        super().__init__(root, rendered(**answers))
         self.rendered, self.answers = rendered, answers
-        self.put(rendered(**answers), REPO)
         self.sudo = "ok"
 
     def doctor(self, *words: str, **options: Any) -> tuple[int, str]:
@@ -100,7 +91,7 @@ class Laptop(FakeMac):
         done = self.sh(fix, cwd=REPO)
         assert done.returncode == 0, done.stderr
 
-    def well(self) -> "Laptop":
+    def well(self) -> "DoctorsLaptop":
         """Bring everything up as it should be; there is no engine, though."""
         self.write(PLIST, self.path(f"{REPO}/localdev/host-alias.plist").read_text(), owner=0)
         self.load(PLIST)
@@ -112,33 +103,29 @@ class Laptop(FakeMac):
         self.forget_calls()
         return self
 
-    def load(self, path: str) -> None:
-        """Let launchd load the file at `path`."""
-        assert self.run(["/bin/launchctl", "bootstrap", "system", path], user=0).returncode == 0
 
-
-Make = Callable[..., Laptop]
+Make = Callable[..., DoctorsLaptop]
 
 
 @pytest.fixture
 def laptop(rendered: Render, tmp_path: Path) -> Make:
     """Makes pretend Macs with a repo generated from the given answers."""
-    made: list[Laptop] = []
+    made: list[DoctorsLaptop] = []
 
-    def laptop(**answers: Any) -> Laptop:
-        made.append(Laptop(tmp_path / f"mac{len(made)}", rendered, **answers))
+    def laptop(**answers: Any) -> DoctorsLaptop:
+        made.append(DoctorsLaptop(tmp_path / f"mac{len(made)}", rendered, **answers))
         return made[-1]
 
     return laptop
 
 
 @pytest.fixture
-def mac(laptop: Make) -> Laptop:
+def mac(laptop: Make) -> DoctorsLaptop:
     """A Mac on which all is well but for the engine, which is not there."""
     return laptop().well()
 
 
-def everything(mac: Laptop) -> set[tuple[str, float]]:
+def everything(mac: DoctorsLaptop) -> set[tuple[str, float]]:
     """Return all that is in the repo and in launchd's folder, files with when they were changed."""
     found = [path for folder in (REPO, DAEMONS, "/private/tmp") for path in mac.path(folder).rglob("*")]
     return {(str(path), 0 if path.is_dir() else path.stat().st_mtime) for path in found}
@@ -147,7 +134,7 @@ def everything(mac: Laptop) -> set[tuple[str, float]]:
 # ---- the whole report
 
 
-def test_all_is_well(laptop: Make) -> None:
+def test_where_all_is_well_each_line_says_ok(laptop: Make) -> None:
     mac = laptop(web_proxy="none").well()
     mac.write("/usr/local/bin/docker", DOCKER, 0o755, owner=0)
     assert mac.doctor() == (
@@ -161,7 +148,7 @@ def test_all_is_well(laptop: Make) -> None:
     )
 
 
-def test_without_docker_everything_else_is_still_told(mac: Laptop) -> None:
+def test_without_docker_everything_else_is_still_told(mac: DoctorsLaptop) -> None:
     code, text = mac.doctor()
     lines = text.splitlines()
     assert (code, [line[:14] for line in lines if line[:4].strip()][:-1]) == (
@@ -173,7 +160,7 @@ def test_without_docker_everything_else_is_still_told(mac: Laptop) -> None:
     assert "Docker Desktop" in fix and lines[-1] == f"2 failures. Run first: {fix}"
 
 
-def test_it_needs_no_root_and_no_path_and_changes_nothing(mac: Laptop) -> None:
+def test_it_needs_no_root_and_no_path_and_changes_nothing(mac: DoctorsLaptop) -> None:
     mac.decoys(*PROGRAMS)
     mac.listen(4000, user="bob", pid=77)
     before = everything(mac), mac.masks, mac.loaded, mac.disabled
@@ -185,12 +172,12 @@ def test_it_needs_no_root_and_no_path_and_changes_nothing(mac: Laptop) -> None:
 
 
 @pytest.mark.parametrize("where", ["/", f"{REPO}/localdev", "/Users/alice"])
-def test_it_runs_from_any_folder(mac: Laptop, where: str) -> None:
+def test_it_runs_from_any_folder(mac: DoctorsLaptop, where: str) -> None:
     done = mac.run(["python3", f"{REPO}/localdev/doctor"], cwd=where)
     assert (done.returncode, done.stdout, done.stderr) == (*mac.doctor(), "")
 
 
-def test_make_dev_doctor_says_the_same(mac: Laptop) -> None:
+def test_make_dev_doctor_says_the_same(mac: DoctorsLaptop) -> None:
     code, text = mac.doctor()
     done = mac.sh("make dev-doctor", cwd=REPO)
     assert (code, done.returncode, done.stdout) == (1, 2, text)
@@ -200,7 +187,7 @@ def test_make_dev_doctor_says_the_same(mac: Laptop) -> None:
 @pytest.mark.parametrize(
     ("env", "colour"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False), ({"NO_COLOR": ""}, True)]
 )
-def test_a_terminal_gets_colours(mac: Laptop, env: dict[str, str], colour: bool) -> None:
+def test_a_terminal_gets_colours(mac: DoctorsLaptop, env: dict[str, str], colour: bool) -> None:
     mac.remove_alias(IP)
     plain = mac.doctor()[1]
     child = mac.spawn(["python3", "localdev/doctor"], cwd=REPO, env=env)
@@ -217,7 +204,7 @@ def test_a_terminal_gets_colours(mac: Laptop, env: dict[str, str], colour: bool)
 # ---- the alias
 
 
-def test_the_alias_is_missing(mac: Laptop) -> None:
+def test_a_missing_alias_is_told_and_dev_alias_adds_it(mac: DoctorsLaptop) -> None:
     mac.remove_alias(IP)
     found = mac.fault("alias.missing")
     assert found == {
@@ -233,7 +220,7 @@ def test_the_alias_is_missing(mac: Laptop) -> None:
 
 
 @pytest.mark.parametrize("macos", ["13.7.1", "26.6.2"])
-def test_the_alias_has_the_mask_of_its_class(mac: Laptop, macos: str) -> None:
+def test_the_mask_of_the_class_is_told_and_the_fix_narrows_it(mac: DoctorsLaptop, macos: str) -> None:
     mac.macos = macos
     mac.remove_alias(IP)
     mac.add_alias(IP)
@@ -247,7 +234,7 @@ def test_the_alias_has_the_mask_of_its_class(mac: Laptop, macos: str) -> None:
 
 
 @pytest.mark.parametrize("on_lo0", [True, False])
-def test_another_interface_has_the_address(mac: Laptop, on_lo0: bool) -> None:
+def test_an_address_of_another_interface_is_told_and_the_fix_moves_the_alias(mac: DoctorsLaptop, on_lo0: bool) -> None:
     if not on_lo0:
         mac.remove_alias(IP)
     mac.add_interface_address("en0", IP)
@@ -260,7 +247,7 @@ def test_another_interface_has_the_address(mac: Laptop, on_lo0: bool) -> None:
 
 
 @pytest.mark.parametrize(("others", "prefix"), [(["10.254.254.25"], 32), (["110.254.254.254", "10.25.4.254"], 32)])
-def test_an_address_that_looks_alike_is_none(mac: Laptop, others: list[str], prefix: int) -> None:
+def test_an_address_that_looks_alike_is_none(mac: DoctorsLaptop, others: list[str], prefix: int) -> None:
     mac.remove_alias(IP)
     for other in others:
         mac.add_alias(other, "255.255.255.255")
@@ -268,7 +255,7 @@ def test_an_address_that_looks_alike_is_none(mac: Laptop, others: list[str], pre
 
 
 @pytest.mark.parametrize("network", ["10.0.0.0/8", "10.254.0.0/16", "10.254.128.0/17", "8.0.0.0/6"])
-def test_a_route_of_a_vpn_covers_the_alias(mac: Laptop, network: str) -> None:
+def test_a_route_of_a_vpn_that_covers_the_alias_is_a_warning(mac: DoctorsLaptop, network: str) -> None:
     mac.cover(network)
     found = mac.fault("alias.route")
     assert (found["level"], found["subject"]) == ("warn", "alias")
@@ -278,12 +265,12 @@ def test_a_route_of_a_vpn_covers_the_alias(mac: Laptop, network: str) -> None:
 
 
 @pytest.mark.parametrize("network", ["10.253.0.0/16", "10.254.254.0/25", "192.168.0.0/16", "0.0.0.0/0", "0.0.0.0/1"])
-def test_a_route_to_elsewhere_or_to_everywhere_is_no_matter(mac: Laptop, network: str) -> None:
+def test_a_route_to_elsewhere_or_to_everywhere_is_no_matter(mac: DoctorsLaptop, network: str) -> None:
     mac.cover(network)
     mac.assert_well()
 
 
-def test_with_host_gateway_no_alias_is_needed(mac: Laptop) -> None:
+def test_with_host_gateway_no_alias_is_needed(mac: DoctorsLaptop) -> None:
     mac.remove_alias(IP)
     _, text = mac.doctor("--json", env={"LOCALDEV_HOST": "host-gateway"})
     levels = {one["id"]: one["level"] for one in json.loads(text)["findings"]}
@@ -293,7 +280,7 @@ def test_with_host_gateway_no_alias_is_needed(mac: Laptop) -> None:
 # ---- the boot job
 
 
-def test_the_boot_job_is_missing(mac: Laptop) -> None:
+def test_a_missing_boot_job_is_told_and_dev_alias_installs_it(mac: DoctorsLaptop) -> None:
     mac.path(PLIST).unlink()
     found = mac.fault("job.missing")
     assert (found["level"], found["subject"], found["fix"]) == ("fail", "boot job", "make dev-alias")
@@ -302,7 +289,7 @@ def test_the_boot_job_is_missing(mac: Laptop) -> None:
     mac.assert_well()
 
 
-def test_the_boot_job_is_out_of_date(mac: Laptop) -> None:
+def test_an_older_boot_job_is_told_and_dev_alias_replaces_it(mac: DoctorsLaptop) -> None:
     text = mac.path(PLIST).read_text()
     mac.write(PLIST, text.replace("255.255.255.255", "255.0.0.0"), owner=0)
     found = mac.fault("job.older")
@@ -313,7 +300,7 @@ def test_the_boot_job_is_out_of_date(mac: Laptop) -> None:
     assert mac.path(PLIST).read_text() == text
 
 
-def test_the_boot_job_was_switched_off_in_login_items(mac: Laptop) -> None:
+def test_a_boot_job_switched_off_in_login_items_is_told_with_the_way_there(mac: DoctorsLaptop) -> None:
     mac.btm_denied = [LABEL]
     mac.reboot()
     found = mac.fault("job.off", "alias.missing")
@@ -324,7 +311,7 @@ def test_the_boot_job_was_switched_off_in_login_items(mac: Laptop) -> None:
 
 
 @pytest.mark.parametrize("macos", ["12.7.6", "26.6.2"])
-def test_the_boot_job_is_disabled_though_it_runs(mac: Laptop, macos: str) -> None:
+def test_a_disabled_boot_job_is_told_though_it_runs(mac: DoctorsLaptop, macos: str) -> None:
     mac.macos = macos
     mac.disabled = {"com.example.other": True, f"{LABEL}0": True, LABEL: False}
     mac.assert_well()
@@ -340,7 +327,7 @@ def test_the_boot_job_is_disabled_though_it_runs(mac: Laptop, macos: str) -> Non
     mac.assert_well()
 
 
-def test_a_disabled_boot_job_after_a_reboot(mac: Laptop) -> None:
+def test_dev_alias_brings_back_a_disabled_boot_job_after_a_reboot(mac: DoctorsLaptop) -> None:
     mac.disabled = {LABEL: True}
     mac.reboot()
     mac.apply(mac.fault("job.off", "alias.missing")["fix"])
@@ -355,7 +342,9 @@ def test_a_disabled_boot_job_after_a_reboot(mac: Laptop) -> None:
     ],
 )
 @pytest.mark.parametrize("loaded", [True, False])
-def test_the_label_belongs_to_something_else(laptop: Make, label: str, fix: str, loaded: bool) -> None:
+def test_a_label_of_something_else_is_told_and_the_fix_ends_that(
+    laptop: Make, label: str, fix: str, loaded: bool
+) -> None:
     mac = laptop(alias_label=label)
     text = mac.path(f"{REPO}/localdev/host-alias.plist").read_text().replace(f">{IP}<", ">10.1.2.3<")
     path = f"{DAEMONS}/{label}.plist"
@@ -370,7 +359,7 @@ def test_the_label_belongs_to_something_else(laptop: Make, label: str, fix: str,
 
 
 @pytest.mark.parametrize("label", ["co.cozy.add-lo0-alias-for-docker", "a-label-that-is-not-its-file-name"])
-def test_another_boot_job_claims_the_address(mac: Laptop, label: str) -> None:
+def test_another_boot_job_that_claims_the_address_is_a_warning(mac: DoctorsLaptop, label: str) -> None:
     other = f"{DAEMONS}/co.cozy.add-lo0-alias-for-docker.plist"
     mac.write(other, mac.path(PLIST).read_text().replace(LABEL, label), owner=0)
     mac.load(other)
@@ -399,7 +388,9 @@ def test_another_boot_job_claims_the_address(mac: Laptop, label: str) -> None:
     ],
 )
 @pytest.mark.parametrize("macos", GENERATIONS)
-def test_where_it_listens(mac: Laptop, macos: str, address: str, proto: str | None, id: str, words: str) -> None:
+def test_each_address_a_service_listens_on_has_its_finding_and_fix(
+    mac: DoctorsLaptop, macos: str, address: str, proto: str | None, id: str, words: str
+) -> None:
     mac.macos = macos
     mac.stop(PORT)
     mac.listen(PORT, address, proto=proto, pid=4242, line=VITE)
@@ -418,7 +409,7 @@ def test_where_it_listens(mac: Laptop, macos: str, address: str, proto: str | No
 
 @pytest.mark.parametrize(("address", "id"), [("127.0.0.1", "service.loopback"), ("*", "service.all")])
 @pytest.mark.parametrize("macos", GENERATIONS)
-def test_another_users_process_is_named(mac: Laptop, macos: str, address: str, id: str) -> None:
+def test_another_users_process_is_named(mac: DoctorsLaptop, macos: str, address: str, id: str) -> None:
     # lsof hides its socket; netstat shows that with the process's number, and ps knows all processes.
     mac.macos = macos
     mac.stop(PORT)
@@ -428,7 +419,7 @@ def test_another_users_process_is_named(mac: Laptop, macos: str, address: str, i
 
 
 @pytest.mark.parametrize("macos", GENERATIONS)
-def test_nobody_listens(mac: Laptop, macos: str) -> None:
+def test_a_service_that_does_not_listen_is_told(mac: DoctorsLaptop, macos: str) -> None:
     mac.macos = macos
     mac.stop(PORT)
     mac.listen(30000, IP)
@@ -438,7 +429,7 @@ def test_nobody_listens(mac: Laptop, macos: str) -> None:
 
 
 @pytest.mark.parametrize("port", [5000, 7000])
-def test_macos_itself_has_the_port(mac: Laptop, port: int) -> None:
+def test_a_port_that_macos_itself_has_is_told(mac: DoctorsLaptop, port: int) -> None:
     (mac.path(REPO) / "localdev/routes").write_text(f"web {port}\n")
     line = "/System/Library/CoreServices/ControlCenter.app/Contents/MacOS/ControlCenter"
     for proto in ("tcp4", "tcp6"):
@@ -455,7 +446,7 @@ def test_macos_itself_has_the_port(mac: Laptop, port: int) -> None:
 
 
 @pytest.mark.parametrize("macos", GENERATIONS)
-def test_two_addresses(mac: Laptop, macos: str) -> None:
+def test_two_addresses_are_told_in_one_line(mac: DoctorsLaptop, macos: str) -> None:
     mac.macos = macos
     mac.stop(PORT)
     mac.listen(PORT, "127.0.0.1", pid=4242, line=VITE)
@@ -466,7 +457,7 @@ def test_two_addresses(mac: Laptop, macos: str) -> None:
     mac.assert_well()
 
 
-def test_a_process_that_nobody_tells_belongs_to_another_user(mac: Laptop) -> None:
+def test_a_process_that_nobody_tells_belongs_to_another_user(mac: DoctorsLaptop) -> None:
     mac.macos = "15.3.2"
     mac.stop(PORT)
     mac.listen(PORT, "127.0.0.1", user="bob", pid=0, command="puma")
@@ -477,7 +468,7 @@ def test_a_process_that_nobody_tells_belongs_to_another_user(mac: Laptop) -> Non
     assert done.returncode == 0 and "puma" in done.stdout
 
 
-def test_the_process_was_gone_when_it_was_looked_at(mac: Laptop) -> None:
+def test_a_process_that_was_gone_when_looked_at_is_told_as_far_as_known(mac: DoctorsLaptop) -> None:
     # A name that ps does not know any more: what netstat and lsof said is all there is.
     mac.stop(PORT)
     mac.listen(PORT, "127.0.0.1", user="bob", pid=77, command="my\033[31m app", line=" ")
@@ -510,7 +501,9 @@ PYTHON = "/opt/homebrew/Cellar/python@3.13/3.13.1/Frameworks/Python.framework/Ve
         ("ruby bin/rails server", "", "Rails", f"bin/rails server -b {IP}"),
     ],
 )
-def test_the_framework_and_its_fix(mac: Laptop, line: str, parent: str, name: str, fix: str) -> None:
+def test_the_fix_is_the_line_of_the_framework_that_listens(
+    mac: DoctorsLaptop, line: str, parent: str, name: str, fix: str
+) -> None:
     mac.stop(PORT)
     if parent:
         mac.start(4100, parent)
@@ -520,14 +513,14 @@ def test_the_framework_and_its_fix(mac: Laptop, line: str, parent: str, name: st
     assert found["fix"] == fix
 
 
-def test_a_puma_in_a_rails_application_was_started_by_rails(mac: Laptop) -> None:
+def test_a_puma_in_a_rails_application_was_started_by_rails(mac: DoctorsLaptop) -> None:
     mac.put(mac.write("/Users/alice/rails", "#!/usr/bin/env ruby\n", 0o755), f"{REPO}/bin/rails")
     mac.stop(PORT)
     mac.listen(PORT, "127.0.0.1", command="ruby", pid=4242, line="puma 6.5.0 (tcp://localhost:3000) [my app]")
     assert mac.fault("service.loopback")["fix"] == f"bin/rails server -b {IP} -p 3000"
 
 
-def test_a_long_command_line_is_read_to_its_end(mac: Laptop) -> None:
+def test_a_long_command_line_is_read_to_its_end(mac: DoctorsLaptop) -> None:
     # ps ends lines where the screen does, unless told otherwise.
     mac.stop(PORT)
     line = f"node {'/Users/alice/a-long-way-down' * 8}/node_modules/.bin/vite --port 3000"

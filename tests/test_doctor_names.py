@@ -84,7 +84,7 @@ def test_names_below_localhost_that_only_browsers_know(box: Make) -> None:
     assert machine.findings().keys() == {"names.browsers-only"}
 
 
-def test_another_domain_that_nobody_knows(box: Make) -> None:
+def test_a_domain_that_nobody_knows_is_told_and_dev_hosts_adds_it(box: Make) -> None:
     machine = box(web_domain="shop.test", native_services="web:3000")
     found = machine.findings()["names.unresolved"]
     assert (found["level"], found["fix"]) == ("fail", "make dev-hosts")

@@ -282,7 +282,7 @@ def test_an_engine_that_one_may_not_use(repo: Render, clean_env: dict[str, str],
     assert found["runtime.silent"]["fix"] == 'sudo usermod -aG docker "$USER" && newgrp docker'
 
 
-def test_no_docker_at_all(doctor: Doctor, short: Path) -> None:
+def test_without_docker_everything_else_is_still_told(doctor: Doctor, short: Path) -> None:
     (short / "bin").mkdir()
     need(Path(PYTHON).exists(), PYTHON, "apt-get install python3")
     (short / "bin/python3").symlink_to(PYTHON)
@@ -296,7 +296,9 @@ def test_no_docker_at_all(doctor: Doctor, short: Path) -> None:
 @pytest.mark.parametrize(
     ("version", "id"), [("2.23.0", "compose.old"), ("2.23.1", "compose.found"), ("v5.5.0", "compose.found")]
 )
-def test_composes_version_against_the_floor(doctor: Doctor, short: Path, version: str, id: str) -> None:
+def test_composes_version_is_compared_with_the_oldest_that_works(
+    doctor: Doctor, short: Path, version: str, id: str
+) -> None:
     # A stand-in, as the real one has one version: all that is asked of it is which.
     (short / "docker").write_text(
         f'#!/bin/sh\ncase "$*" in "compose version --short") echo {version} ;; *) exit 1 ;; esac\n'

@@ -9,9 +9,9 @@ import pexpect
 import pytest
 
 from apps import COMMANDS, HERE, environment
-from conftest import PROJECT, Render, Run
+from awks import AWKS, CONF
+from conftest import LOCALDEV, PROJECT, Render, Run
 from needs import need_command
-from test_routes import AWKS, CONF, LOCALDEV
 
 # Everything but a blank, which separates databases, and a backslash, which fish reads in quotes, too.
 NASTY = """postgresql://a'b"c:$HOME`id`$(id)@h/;&|<>*?~#!x{1,2}%%s'''é"""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fakemac import FakeMac
+from machine import ALIAS_IP as IP
 from needs import need_command, need_mac
 
 
@@ -17,7 +18,6 @@ def possible() -> None:
     need_mac()
 
 
-IP = "10.254.254.254"
 LABEL = "local.host-alias"
 PLIST = f"/Library/LaunchDaemons/{LABEL}.plist"
 JOB = """<?xml version="1.0" encoding="UTF-8"?>
@@ -126,7 +126,7 @@ def test_no_mount_is_left_behind(mac):
     assert str(mac.root) not in Path("/proc/self/mountinfo").read_text()
 
 
-def test_sw_vers(mac):
+def test_sw_vers_tells_the_version(mac):
     text = "ProductName:\t\tmacOS\nProductVersion:\t\t26.6.2\nBuildVersion:\t\t25G83\n"
     assert ran(mac, "sw_vers; sw_vers -productVersion") == (0, text + "26.6.2\n", "")
 
@@ -140,14 +140,14 @@ def test_sh_is_bash_in_posix_mode_with_apples_echo(mac):
     assert mac.run(["/bin/sh", "-s", "--", "one two"], stdin='printf "%s" "$1"').stdout == "one two"
 
 
-def test_another_shell_as_sh(tmp_path):
+def test_the_shell_that_was_asked_for_is_sh(tmp_path):
     assert ran(FakeMac(tmp_path / "mac", shell=need_command("dash")), "echo ${BASH_VERSION-none}")[1] == "none\n"
 
 
 # ---- ifconfig
 
 
-def test_ifconfig_listing(mac):
+def test_ifconfig_lists_addresses_as_the_real_one(mac):
     mac.add_alias(IP, "255.255.255.255")
     head = "lo0: flags=8049<UP,LOOPBACK,RUNNING,MULTICAST> mtu 16384\n"
     head += "\toptions=1203<RXCSUM,TXCSUM,TXSTATUS,SW_TIMESTAMP>\n\tinet 127.0.0.1 netmask 0xff000000\n"
@@ -200,7 +200,7 @@ HOME = {"127.0.0.1": "0xff000000"}
         ("alias 224.0.0.1", 1, "ifconfig: ioctl (SIOCAIFADDR): Invalid argument\n", HOME),
     ],
 )
-def test_ifconfig_changes(mac, line, code, text, after):
+def test_ifconfig_takes_or_refuses_a_change_as_the_real_one(mac, line, code, text, after):
     assert root(mac, f"/sbin/ifconfig lo0 {line}") == (code, "", text)
     assert mac.masks == after
 
@@ -215,7 +215,7 @@ def test_ifconfig_add_is_idempotent_and_changes_a_mask_only_when_given(mac):
 
 
 @pytest.mark.parametrize("user", [501, 0])
-def test_ifconfig_without_permission(mac, user):
+def test_ifconfig_refuses_who_may_not_change_lo0(mac, user):
     mac.lo0_denied = user == 0  # a management profile denies even root
     assert ran(mac, f"ifconfig lo0 alias {IP}", user=user) == (1, "", DENIED.format("AIFADDR"))
     assert ran(mac, "ifconfig lo0 -alias 127.0.0.1", user=user) == (1, "", DENIED.format("DIFADDR"))
@@ -223,7 +223,7 @@ def test_ifconfig_without_permission(mac, user):
     assert mac.masks == HOME
 
 
-def test_an_alias_that_vanishes(mac):
+def test_an_alias_can_vanish_though_ifconfig_exits_0(mac):
     mac.alias_vanishes = True
     assert root(mac, f"ifconfig lo0 alias {IP}") == (0, "", "") and mac.masks == HOME
 
@@ -239,7 +239,7 @@ def test_a_closed_pipe_kills_silently(mac):
 # ---- sudo
 
 
-def test_sudo_without_a_terminal(mac):
+def test_sudo_without_a_terminal_asks_nobody(mac):
     assert ran(mac, "sudo -n true") == (1, "", "sudo: a password is required\n")
     assert ran(mac, "sudo true") == (1, "", NO_TERMINAL)
     mac.sudo = "ticket-cached"
@@ -280,7 +280,7 @@ def test_sudo_asks_once_on_a_terminal_while_standard_input_feeds_the_command(mac
     assert child.exitstatus == 0 and mac.prompts == 1 and mac.ticket is True
 
 
-def test_sudo_three_wrong_passwords(mac):
+def test_sudo_gives_up_after_three_wrong_passwords(mac):
     child = mac.spawn(["sudo", "touch", "/Library/LaunchDaemons/x"])
     for attempt in range(3):
         child.expect_exact("Password:")
@@ -308,7 +308,7 @@ def test_sudo_interrupted_gives_the_echo_back(mac):
         ("13.7.1", "alice is not in the sudoers file.  This incident will be reported."),
     ],
 )
-def test_sudo_not_in_sudoers(mac, macos, text):
+def test_sudo_reports_who_is_not_in_sudoers(mac, macos, text):
     mac.macos, mac.sudo = macos, "not-sudoer"
     child = mac.spawn(["sudo", "true"])
     child.expect_exact("Password:")
@@ -335,7 +335,7 @@ def test_bootstrap_runs_the_job_as_root(daemon):
     assert IP in daemon.addresses, "leaving launchd does not take the address away"
 
 
-def test_print_of_an_absent_service(mac):
+def test_print_of_an_absent_service_exits_113(mac):
     text = f'Bad request.\nCould not find service "{LABEL}" in domain for system\n'
     assert ran(mac, f"launchctl print system/{LABEL}") == (113, "", text)
 
@@ -363,7 +363,7 @@ def _chmod(mode):
         (lambda mac: root(mac, f"launchctl bootstrap system {PLIST}"), 5, "37: Operation already in progress"),
     ],
 )
-def test_bootstrap_refuses(daemon, spoil, plain, rich):
+def test_bootstrap_refuses_what_launchd_would_not_load(daemon, spoil, plain, rich):
     spoil(daemon)
     runs = len(daemon.calls)
     code, out, err = root(daemon, f"launchctl bootstrap system {PLIST}")
@@ -374,7 +374,7 @@ def test_bootstrap_refuses(daemon, spoil, plain, rich):
     assert len(daemon.calls) == runs + 2, "nothing was run"
 
 
-def test_launchctl_as_an_ordinary_user(daemon):
+def test_launchctl_lets_an_ordinary_user_change_nothing(daemon):
     root(daemon, f"launchctl bootstrap system {PLIST}")
     for line, text in (
         (f"bootout system/{LABEL}", "Boot-out failed: 1: Operation not permitted\n"),
@@ -385,7 +385,7 @@ def test_launchctl_as_an_ordinary_user(daemon):
         assert ran(daemon, f"launchctl {line}") == (1, "", text)
 
 
-def test_bootout_of_what_is_not_loaded(daemon):
+def test_bootout_of_what_is_not_loaded_fails(daemon):
     assert root(daemon, f"launchctl bootout system/{LABEL}") == (3, "", "Boot-out failed: 3: No such process\n")
     assert root(daemon, f"launchctl bootout system {PLIST}") == (5, "", f"Boot-out failed: {FIVE}")
 
@@ -400,7 +400,7 @@ def test_legacy_load_and_unload_exit_0_on_failure(daemon):
     assert root(daemon, f"launchctl load {PLIST}") == (0, "", "") and LABEL in daemon.loaded
 
 
-def test_a_job_that_drains(daemon):
+def test_a_job_that_drains_cannot_be_loaded_until_it_is_gone(daemon):
     daemon.bootout_drains = 2
     root(daemon, f"launchctl bootstrap system {PLIST}")
     assert root(daemon, f"launchctl bootout system/{LABEL}") == (0, "", "")
@@ -410,7 +410,7 @@ def test_a_job_that_drains(daemon):
     assert root(daemon, f"launchctl bootstrap system {PLIST}")[0] == 0
 
 
-def test_print_disabled(mac):
+def test_print_disabled_lists_what_was_disabled_or_enabled(mac):
     assert root(mac, "launchctl disable system/a && launchctl disable system/b && launchctl enable system/b")[0] == 0
     assert ran(mac, "launchctl print-disabled system") == (
         *(0, '\tdisabled services = {\n\t\t"a" => disabled\n\t\t"b" => enabled\n\t}\n', ""),
@@ -432,13 +432,13 @@ def test_a_job_that_cannot_run_loads_all_the_same(daemon):
     assert daemon.loaded[LABEL]["exit"] == 78 and daemon.addresses == ["127.0.0.1"]
 
 
-def test_a_late_alias(daemon):
+def test_a_late_alias_is_not_listed_at_first(daemon):
     daemon.alias_late = 2
     root(daemon, f"launchctl bootstrap system {PLIST}")
     assert [IP in ran(daemon, "ifconfig lo0 inet")[1] for _ in range(3)] == [False, False, True]
 
 
-def test_wanted_failures(mac):
+def test_a_command_fails_as_often_as_it_was_told(mac):
     mac.fail("launchctl bootstrap", 125, "Bootstrap failed: 125: no", times=1)
     assert root(mac, "launchctl bootstrap system /x") == (125, "", "Bootstrap failed: 125: no\n")
     assert root(mac, "launchctl bootstrap system /x")[0] == 5
@@ -496,7 +496,7 @@ def test_plutil_lint_complains_on_standard_output(mac, text, reason):
     assert (code, err) == (1, "") and out.startswith(f"x.plist: {reason}")
 
 
-def test_plutil(mac):
+def test_plutil_checks_and_reads_plists(mac):
     mac.write("/Users/alice/x.plist", JOB.replace('"-//Apple//DTD PLIST 1.0//EN"', "-//Apple//DTD"))
     assert ran(mac, "plutil -lint x.plist; plutil -lint -s x.plist; plutil -s x.plist") == (0, "x.plist: OK\n", "")
     assert ran(mac, "plutil -extract Label raw x.plist") == (0, f"{LABEL}\n", "")
@@ -511,7 +511,7 @@ def test_plutil(mac):
 # ---- files
 
 
-def test_install(mac):
+def test_install_sets_owner_and_mode_only_where_it_may(mac):
     mac.write("/Users/alice/x", "text")
     target = "/Library/LaunchDaemons/x"
     text = "install: /Users/alice/y: chown/chgrp: Operation not permitted\n"
@@ -551,14 +551,14 @@ def test_install(mac):
         ("readlink nosuch", 1, ""),
     ],
 )
-def test_bsd_tools_complain(mac, line, code, text):
+def test_bsd_tools_refuse_what_only_gnus_know(mac, line, code, text):
     mac.write("/Users/alice/x", "a\n")
     done = ran(mac, line)
     assert (done[0], done[1]) == (code, "") and done[2].startswith(text)
     assert mac.path("/Users/alice/x").read_text() == "a\n"
 
 
-def test_bsd_tools_that_work(mac):
+def test_bsd_tools_work_as_on_a_mac(mac):
     mac.write("/Users/alice/x", "a\n")
     assert ran(
         mac, "sed -i '' s/a/b/ x && sed -i.bak -e s/b/c/ x && cat x x.bak; echo abc | sed -n -E 's/(b)/<\\1>/p'"
@@ -657,7 +657,7 @@ def test_netstat_shows_everybody(mac, macos, header, process):
     ]
 
 
-def test_routes(mac):
+def test_netstat_and_route_tell_the_same_routes(mac):
     mac.add_alias(IP, "255.255.255.255")
     mac.cover("10.0.0.0/8")
     table = ran(mac, "netstat -rn -f inet")[1]
@@ -686,7 +686,7 @@ def test_netstat_shortens_networks(mac):
     assert words == [*shown, "10", "10/24", "9.9.9.9/32"]
 
 
-def test_nc_and_dscacheutil(mac):
+def test_nc_reaches_who_listens_and_dscacheutil_resolves(mac):
     mac.listen(3000)
     mac.listen(4000, "127.0.0.1")
     mac.add_alias(IP)
@@ -774,7 +774,7 @@ def test_a_disk_can_be_full_or_read_only(mac):
     assert root(mac, write.format(name="x")) == (0, "", "")
 
 
-def test_put(mac, tmp_path):
+def test_what_was_put_into_the_mac_is_alices(mac, tmp_path):
     source = tmp_path / "repo"
     (source / "in").mkdir(parents=True)
     (source / "in/x").write_text('#!/bin/sh\necho "$PWD"; cat\n')

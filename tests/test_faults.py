@@ -18,16 +18,16 @@ from typing import Any
 
 import pytest
 
-import test_host_alias_linux
 from box import UNITS, Box, Result, need_box
-from conftest import Render
+from conftest import Render, Run
 from fakemac import FakeMac
 from lab import Lab, children
+from laptop import DAEMONS
+from machine import ALIAS_IP as IP
+from machine import LABEL
 from needs import need_mac
+from systemd import Booted, booted_machine
 
-IP = "10.254.254.254"
-LABEL = f"local.host-alias.{IP}"
-DAEMONS = "/Library/LaunchDaemons"
 DOWN = ("down", "--yes")
 # The first one, as it was released: without a guard, and without the directory that tells that it is started.
 FIRST_UNIT = f"""# host-alias format 1: installed by localdev/host-alias up, removed by localdev/host-alias down
@@ -115,7 +115,7 @@ def bury() -> None:
 Facts = tuple[dict[str, Any], Any]
 
 
-class Machine:
+class FaultyMachine:
     """A machine with generated repos, on which host-alias runs as an ordinary user who may become root."""
 
     job: str  # the name of the boot job's file
@@ -227,7 +227,7 @@ class Machine:
 
 
 def replace_tree(folder: Path, files: dict[str, Any]) -> None:
-    """Let `folder` hold just `files`, as Machine.files returns them."""
+    """Let `folder` hold just `files`, as FaultyMachine.files returns them."""
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     for name, (mode, uid, gid, content) in files.items():
@@ -241,7 +241,7 @@ def replace_tree(folder: Path, files: dict[str, Any]) -> None:
         os.chown(path, uid, gid, follow_symlinks=False)
 
 
-class Linux(Machine):
+class FaultyLinux(FaultyMachine):
     """A box, with a stand-in for systemd or without any."""
 
     job = f"{LABEL}.service"
@@ -355,7 +355,7 @@ class Linux(Machine):
         self.heal()
 
 
-class Mac(Machine):
+class FaultyMac(FaultyMachine):
     """The pretend Mac, whose sudo never asks."""
 
     job = f"{LABEL}.plist"
@@ -373,9 +373,7 @@ class Mac(Machine):
         self.paths = sorted({path for source in sources for path in COMMAND.findall(source.read_text())})
         self.paths = [path for path in self.paths if self.mac.path(path).is_symlink() or self.mac.path(path).exists()]
         assert {"/bin/cat", "/bin/mv", "/bin/rm", "/bin/sleep", "/bin/launchctl", "/sbin/ifconfig"} <= set(self.paths)
-        # launchd's waiting times pass at once: how long they are is no part of what is tested.
-        self.mac.path("/bin/sleep").unlink()
-        self.mac.path("/bin/sleep").symlink_to(self.mac.path("/usr/bin/true").readlink())
+        self.mac.no_waiting()
         self.mac.trace(*self.paths)
         self.fresh = self.facts()
         self.failing = ""
@@ -408,7 +406,7 @@ class Mac(Machine):
 
     def install(self, text: str) -> None:
         (self.folder / self.job).write_text(text)
-        assert self.mac.run(["/bin/launchctl", "bootstrap", "system", f"{DAEMONS}/{self.job}"], user=0).returncode == 0
+        self.mac.load(f"{DAEMONS}/{self.job}")
 
     def unload(self) -> None:
         assert self.mac.run(["/bin/launchctl", "bootout", f"system/{LABEL}"], user=0).returncode == 0
@@ -451,45 +449,45 @@ class Mac(Machine):
 @pytest.fixture
 def machine(
     request: pytest.FixtureRequest, rendered: Render, tmp_path: Path, clean_env: dict[str, str]
-) -> Iterator[Machine]:
+) -> Iterator[FaultyMachine]:
     """A machine on which host-alias never ran."""
     if request.param == "mac":
         need_mac()
         with adopting():
-            yield Mac(tmp_path, rendered())
+            yield FaultyMac(tmp_path, rendered())
         return
     need_box()
     source = Path(shutil.copytree(rendered(), tmp_path / "repo"))
     box = Box(source, tmp_path, clean_env)
     with adopting():
-        yield Linux(box, tmp_path, request.param == "linux")
+        yield FaultyLinux(box, tmp_path, request.param == "linux")
     box.close()
 
 
-def set_up(machine: Machine) -> None:
+def set_up(machine: FaultyMachine) -> None:
     """All is in place."""
     code, _, err = machine.say("up")
     assert code == 0, err
 
 
-def older(machine: Machine) -> None:
+def older(machine: FaultyMachine) -> None:
     """An earlier release set it up."""
     machine.install(machine.older())
 
 
-def gone(machine: Machine) -> None:
+def gone(machine: FaultyMachine) -> None:
     """All is in place but the address."""
     set_up(machine)
     machine.remove_address()
 
 
-def off(machine: Machine) -> None:
+def off(machine: FaultyMachine) -> None:
     """All is in place, but not enabled or loaded."""
     set_up(machine)
     machine.unload()
 
 
-def fresh(machine: Machine) -> None:
+def fresh(machine: FaultyMachine) -> None:
     """Nothing is there."""
 
 
@@ -505,12 +503,12 @@ FROM_EVERY_STATE = pytest.mark.parametrize(
 )
 
 
-def left_over(machine: Machine) -> list[str]:
+def left_over(machine: FaultyMachine) -> list[str]:
     """Return the files that stand half written beside the boot jobs'."""
     return [name for name in machine.files() if NUMBER.search(name)]
 
 
-def repaired(machine: Machine, done: Facts, what: str) -> None:
+def repaired(machine: FaultyMachine, done: Facts, what: str) -> None:
     """Assert that what a fault left is told by `check` and ended by both the next `up` and the next `down`."""
     left = machine.save()
     code, _, err = machine.say("check")
@@ -526,7 +524,7 @@ def repaired(machine: Machine, done: Facts, what: str) -> None:
     assert machine.facts() == machine.fresh, f"{what}, then down"
 
 
-def shape(machine: Machine) -> str:
+def shape(machine: FaultyMachine) -> str:
     """Return the machine's state without the numbers of processes: what is repaired once needs no second proof."""
     files, system = machine.facts()
     return repr(({NUMBER.sub(".N", name): facts for name, facts in files.items()}, system))
@@ -542,7 +540,7 @@ class Case:
     done: Facts
 
 
-def undisturbed(machine: Machine, verb: str, state: Callable[[Machine], None]) -> Case:
+def undisturbed(machine: FaultyMachine, verb: str, state: Callable[[FaultyMachine], None]) -> Case:
     """Run `verb` once from `state`."""
     nothing = machine.save()
     set_up(machine)
@@ -562,7 +560,7 @@ def undisturbed(machine: Machine, verb: str, state: Callable[[Machine], None]) -
 
 @FROM_EVERY_STATE
 def test_killed_at_any_step_the_next_up_and_the_next_down_need_no_person(
-    machine: Machine, verb: str, state: Callable[[Machine], None]
+    machine: FaultyMachine, verb: str, state: Callable[[FaultyMachine], None]
 ) -> None:
     case = undisturbed(machine, verb, state)
     seen = set()
@@ -597,7 +595,7 @@ def assert_told(err: str, message: str) -> None:
 
 @FROM_EVERY_STATE
 def test_a_step_that_fails_is_told_and_the_next_up_repairs_it(
-    machine: Machine, verb: str, state: Callable[[Machine], None]
+    machine: FaultyMachine, verb: str, state: Callable[[FaultyMachine], None]
 ) -> None:
     case = undisturbed(machine, verb, state)
     kinds = {" ".join([step.name, *step.words.split()[:1]]): step for step in case.steps}
@@ -617,7 +615,7 @@ def test_a_step_that_fails_is_told_and_the_next_up_repairs_it(
 @ANYWHERE
 @pytest.mark.parametrize(("verb", "state"), [("up", older), ("down", set_up)])
 def test_a_shell_of_root_that_is_killed_alone_is_no_refused_password(
-    machine: Machine, verb: str, state: Callable[[Machine], None]
+    machine: FaultyMachine, verb: str, state: Callable[[FaultyMachine], None]
 ) -> None:
     case = undisturbed(machine, verb, state)
     for number in range(1, len(case.steps) + 1):
@@ -639,7 +637,7 @@ def test_a_shell_of_root_that_is_killed_alone_is_no_refused_password(
 @ANYWHERE
 @pytest.mark.parametrize("state", [fresh, older])
 def test_a_full_disk_is_told_in_one_line_and_changes_no_boot_job(
-    machine: Machine, state: Callable[[Machine], None]
+    machine: FaultyMachine, state: Callable[[FaultyMachine], None]
 ) -> None:
     done = undisturbed(machine, "up", fresh).done
     assert machine.say(*DOWN)[0] == 0
@@ -665,7 +663,7 @@ def test_a_full_disk_is_told_in_one_line_and_changes_no_boot_job(
 @ANYWHERE
 @pytest.mark.parametrize(("verb", "state"), [("up", fresh), ("up", older), ("down", set_up)])
 def test_a_folder_that_is_read_only_is_told_in_one_line_and_changes_no_boot_job(
-    machine: Machine, verb: str, state: Callable[[Machine], None]
+    machine: FaultyMachine, verb: str, state: Callable[[FaultyMachine], None]
 ) -> None:
     case = undisturbed(machine, verb, state)
     machine.load(case.before)
@@ -686,7 +684,7 @@ LIFE = (("check",), ("up",), ("check",), ("up",), ("status",), DOWN, ("check",))
 
 
 @ANYWHERE
-def test_it_does_not_matter_how_files_are_dated(machine: Machine) -> None:
+def test_it_does_not_matter_how_files_are_dated(machine: FaultyMachine) -> None:
     lives = []
     for seconds in (None, 86400, 4_000_000_000):
         life = []
@@ -735,7 +733,7 @@ ROUNDS = 4
 @pytest.mark.parametrize("meeting", MEETINGS)
 @pytest.mark.parametrize("state", [fresh, older])
 def test_two_at_once_end_as_one_after_the_other(
-    machine: Machine, meeting: str, state: Callable[[Machine], None]
+    machine: FaultyMachine, meeting: str, state: Callable[[FaultyMachine], None]
 ) -> None:
     edit, words = MEETINGS[meeting]
     machine.clone("other", edit)
@@ -776,9 +774,6 @@ def test_two_at_once_end_as_one_after_the_other(
 # --- on whole machines ------------------------------------------------------------------------------------------------
 
 ENABLED = f"{UNITS}/multi-user.target.wants/{LABEL}.service"
-# A machine whose first process is systemd.
-Booted = test_host_alias_linux.Machine
-shared_machine, booted = test_host_alias_linux.shared_machine, test_host_alias_linux.machine
 
 # All that `up` changes where systemd is real; systemd's own words come last.
 LOOK = f"""for file in {UNITS}/*host-alias*; do [ ! -f "$file" ] || {{ echo "$file"; stat -c '%F %a %U %G' "$file"; cat "$file"; }}; done
@@ -787,6 +782,18 @@ ls -d /run/{LABEL} 2>/dev/null || echo not started
 [ ! -x /usr/sbin/nft ] || nft list ruleset
 ip -4 -o address show dev lo | sed 's/^[0-9]*: //'
 systemctl show -p LoadState -p ActiveState -p UnitFileState {LABEL}.service"""
+
+
+@pytest.fixture(scope="module")
+def shared_machine(run: Run, rendered: Render) -> Iterator[Booted]:
+    with booted_machine(run, rendered()) as machine:
+        yield machine
+
+
+@pytest.fixture
+def booted(shared_machine: Booted) -> Booted:
+    """The machine, as if host-alias had never been there."""
+    return shared_machine.fresh()
 
 
 @pytest.mark.engine

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import PROJECT, Render, Run
+from conftest import LOCALDEV, PROJECT, TOOLS, Render, Run
 from needs import need, need_command
+from shells import scripts
 
 USERS = {"Makefile", "compose.yaml", "localdev/routes"}
 ALWAYS = USERS | {
@@ -64,19 +65,10 @@ FILES = {
     | {f"localdev/proxy/caddy/{name}" for name in ("Caddyfile", "caddy.awk", "pages.caddy", "server.sh")},
 }
 DATABASES = ("postgres", "mysql", "redis", "mongodb")
-TOOLS = Path(sys.executable).parent
 
 
 def files(repo: Path) -> set[str]:
     return {str(path.relative_to(repo)) for path in repo.rglob("*") if path.is_file() and ".git" not in path.parts}
-
-
-def scripts(repo: Path) -> list[Path]:
-    return [
-        path
-        for path in sorted(repo.rglob("*"))
-        if path.is_file() and path.read_bytes().startswith((b"#!/bin/sh", b"# shellcheck"))
-    ]
 
 
 def test_a_repo_gets_these_files_and_no_other(rendered: Render) -> None:
@@ -175,7 +167,7 @@ def test_a_changed_boot_job_has_a_new_format() -> None:
     under the same number.
     """
     files = ("host-alias.plist", "host-alias.service")
-    texts = [(PROJECT / "template/localdev" / f"{name}.jinja").read_bytes() for name in files]
+    texts = [(LOCALDEV / f"{name}.jinja").read_bytes() for name in files]
     formats = [int(re.findall(rb"host-alias format ([0-9]+)\b", text)[0]) for text in texts]
     digests = [hashlib.sha256(text).hexdigest()[:16] for text in texts]
     assert list(zip(formats, digests, strict=True)) == [(1, "aafd37803ac98267"), (2, "1bd72b8c286dc72c")]

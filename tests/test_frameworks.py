@@ -13,7 +13,7 @@ import pytest
 from apps import COMMANDS, Apps, environment
 from conftest import Render, Run
 from machine import curl, retry
-from needs import need
+from needs import need_image
 from stack import Stack, running_stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
@@ -102,8 +102,7 @@ def test_without_the_names_it_refuses_another_domain(stack: Stack, apps: Apps, e
 @contextlib.contextmanager
 def rails_in_a_container(apps: Apps, env: dict[str, str]) -> Iterator[None]:
     """Run the application rails by Rails 7 or later, in a container that has this machine's network."""
-    found = subprocess.run(["docker", "image", "inspect", RAILS], capture_output=True, check=False).returncode == 0
-    need(found, f"the image {RAILS}", ".ci/images")
+    need_image(RAILS)
     options = ["--rm", "--network", "host", "--volume", f"{apps.folder}:/apps", "--workdir", "/apps/rails"]
     options += [word for name in env for word in ("--env", name)]
     # Its note that it runs would stay in the folder, and keep the next one from starting.

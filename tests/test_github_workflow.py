@@ -14,14 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
-from conftest import PROJECT, Render, Run
+from conftest import PROJECT, TOOLS, Render, Run
 from needs import need_command
-from test_hook import ANSWERS, commit, release
+from versions import ANSWERS, commit, release
 
 WORKFLOW = ".github/workflows/localdev-update.yml"
 BRANCH = "localdev-update"
 SCRIPT = "localdev/sh/update-pr.sh"
-TOOLS = Path(sys.executable).parent
 TOKEN = "a-token"
 QUERY = r'.[] | select(.isCrossRepository | not) | "\(.state) \(.number) \(.title)"'
 
@@ -86,9 +85,7 @@ class Hub:
         self.folder, self.template, self.run_command, self.env = folder, template, run, clean_env
         self.remote = folder / "remote.git"
         self.clone = repo
-        self.git(repo, "init", "-q")
-        self.git(repo, "add", "-A")
-        self.git(repo, "commit", "-qm", "all")
+        commit(repo, run, force=False)
         self.git(folder, "clone", "-q", "--bare", str(repo), str(self.remote))
         self.git(repo, "remote", "add", "origin", str(self.remote))
         (self.remote / "hooks/update").write_text(REFUSES)
@@ -105,8 +102,7 @@ class Hub:
 
     def push(self, message: str = "work") -> None:
         """Commit and push what a developer changed in the clone."""
-        self.git(self.clone, "add", "-A")
-        self.git(self.clone, "commit", "-qm", message)
+        commit(self.clone, self.run_command, message, force=False)
         self.git(self.clone, "push", "-q", "origin", "HEAD")
 
     def branch(self, name: str = BRANCH) -> str:
@@ -175,13 +171,14 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.fixture
-def hub(rendered: Render, template: Path, run: Run, clean_env: dict[str, str], tmp_path: Path) -> Hub:
+def hub(
+    rendered: Render, template: Path, own_template: Path, run: Run, clean_env: dict[str, str], tmp_path: Path
+) -> Hub:
     need_command("bash")
     repo = Path(shutil.copytree(rendered(github_workflow="true"), tmp_path / "app"))
-    own = Path(shutil.copytree(template, tmp_path / "template"))
     answers = repo / ANSWERS
-    answers.write_text(answers.read_text().replace(str(template), str(own)))
-    return Hub(tmp_path, own, repo, run, clean_env)
+    answers.write_text(answers.read_text().replace(str(template), str(own_template)))
+    return Hub(tmp_path, own_template, repo, run, clean_env)
 
 
 @pytest.fixture

@@ -9,17 +9,14 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from box import UNITS, Box, need_box
-from conftest import Render
+from box import UNITS, Box
 from lab import HELLO, SERVICE, Place
-from machine import ALIAS_IP
+from machine import ALIAS_IP, LABEL
 from needs import need_command
 
-LABEL = f"local.host-alias.{ALIAS_IP}"
 PORT, PUBLISHED = 3000, 8080
 HOST, NEIGHBOUR, CONTAINER, BRIDGE = "198.51.100.1", "198.51.100.2", "172.30.0.2", "172.30.0.1"
 # Ways by which the neighbour tells its packets for the alias to go to this machine.
@@ -38,7 +35,7 @@ ROUTES = {
 KINDS = ["nft", "iptables", "iptables-legacy", "no systemd"]
 
 
-class Machine:
+class GuardedMachine:
     """A box on a LAN with a neighbour, with a bridge and a container behind it, and a port published on the alias."""
 
     def __init__(self, box: Box, env: dict[str, str]) -> None:
@@ -120,18 +117,16 @@ def prepare(box: Box, kind: str) -> None:
 
 
 @pytest.fixture
-def box(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> Iterator[Box]:
-    need_box()
+def box(box: Box) -> Box:
+    """A box on a machine with every kind of firewall."""
     for command, package in (("nft", "nftables"), ("iptables-legacy", "iptables"), ("busybox", "busybox")):
         need_command(command, package)
-    made = Box(repo(), tmp_path, clean_env)
-    yield made
-    made.close()
+    return box
 
 
 @pytest.fixture
-def machine(box: Box, clean_env: dict[str, str]) -> Iterator[Machine]:
-    made = Machine(box, clean_env)
+def machine(box: Box, clean_env: dict[str, str]) -> Iterator[GuardedMachine]:
+    made = GuardedMachine(box, clean_env)
     yield made
     made.container.close()
 
@@ -144,7 +139,7 @@ def rules(box: Box) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_route_of_a_neighbour_leads_to_the_alias(machine: Machine, kind: str) -> None:
+def test_no_route_of_a_neighbour_leads_to_the_alias(machine: GuardedMachine, kind: str) -> None:
     box = machine.box
     prepare(box, kind)
     # nft and iptables see every route; how they are called does not change that.

@@ -6,16 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from conftest import Render, Run, as_data
 from versions import ANSWERS, commit, release
-
-
-@pytest.fixture
-def own_template(template: Path, tmp_path: Path) -> Path:
-    """A template of the test's own, to make releases of."""
-    return Path(shutil.copytree(template, tmp_path / "template"))
 
 
 @pytest.fixture
@@ -167,8 +160,7 @@ def test_an_update_leaves_certificate_snippets_and_names_alone_and_complains_of_
     for name, text in users.items():
         (here / "localdev" / name).parent.mkdir(parents=True, exist_ok=True)
         (here / "localdev" / name).write_text(text)
-    for words in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "all")):
-        run("git", *words, cwd=here, check=True)
+    commit(here, run, force=False)
     done = copier("update", "--trust", "--defaults", "-a", ANSWERS, "-dweb_port=8081", cwd=here, check=True)
     assert "web_port=8081" in (here / "localdev/host-alias.conf").read_text()
     assert {name: (here / "localdev" / name).read_text() for name in users} == users
@@ -241,29 +233,3 @@ def test_a_hook_that_fails_costs_nobody_the_project(template: Path, copier: Run,
     assert done.returncode == 0
     assert (tmp_path / "app/localdev/host-alias").exists()
     assert "The check after generation failed" in done.stderr
-
-
-def test_user_files_survive_an_update_and_a_second_one_changes_nothing(
-    own_template: Path, copier: Run, run: Run, tmp_path: Path
-) -> None:
-    repo = tmp_path / "app"
-    copier("copy", "--trust", "--defaults", "-q", own_template, repo, cwd=tmp_path, check=True)
-    mine = {"Makefile": "all:\n", "compose.yaml": "include: [localdev/compose.yaml]\n", "localdev/routes": "a 1\n"}
-    for name, text in mine.items():
-        (repo / name).write_text(text)
-    commit(repo, run)
-    release(
-        own_template, run, "v1.1.0",
-        {
-            "template/localdev/localdev.mk": ("# Short names", "# Some short names"),
-            "template/localdev/routes.jinja": ("# Your services", "# Services"),
-            "template/Makefile": ("# Yours", "# Still yours"),
-        },
-    )  # fmt: skip
-    copier("update", "--trust", "--defaults", "-q", "-a", ANSWERS, cwd=repo, check=True)
-    assert {name: (repo / name).read_text() for name in mine} == mine
-    assert "# Some short names" in (repo / "localdev/localdev.mk").read_text()
-    assert yaml.safe_load((repo / ANSWERS).read_text())["_commit"] == "v1.1.0"
-    commit(repo, run)
-    copier("update", "--trust", "--defaults", "-q", "-a", ANSWERS, cwd=repo, check=True)
-    assert run("git", "status", "--porcelain", cwd=repo, check=True).stdout == ""

@@ -6,36 +6,21 @@ Each test of the first half has a box: a network and mount namespace in which th
 import re
 import shlex
 import shutil
-import subprocess
-import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from box import SUDO_ASKS, SYSTEMCTL, UNITS, Box, Result, finish, need_box, on_terminal
+from box import SUDO_ASKS, SYSTEMCTL, UNITS, Box, finish, on_terminal
 from conftest import Render, Run
-from machine import retry
-from needs import need, need_command, need_engine
+from machine import ALIAS_IP as IP
+from machine import LABEL
+from needs import linux_only, need, need_command
+from systemd import IMAGE, Booted, booted_machine
 
-IP = "10.254.254.254"
-LABEL = f"local.host-alias.{IP}"
 UNIT = f"{UNITS}/{LABEL}.service"
 OTHER_UNIT = "[Service]\nType=oneshot\nExecStart=/sbin/ip addr add {ip}/32 dev lo\n"
-linux_only = pytest.mark.skipif(
-    sys.platform != "linux", reason="Linux's ip and systemd are missing; get them with: Linux"
-)
 pytestmark = linux_only
-
-
-@pytest.fixture
-def box(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> Iterator[Box]:
-    need_box()
-    # The user of the box must reach the path only through /mnt.
-    made = Box(repo(), tmp_path, clean_env)
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -653,97 +638,17 @@ def test_a_unit_with_a_huge_format_is_a_newer_one(box: Box) -> None:
 
 # --- a real systemd ---------------------------------------------------------------------------------------------------
 
-IMAGE = "local/systemd:1"
-
-
-class Machine:
-    """A container whose PID 1 is systemd."""
-
-    def __init__(self, run: Run, repo: Path) -> None:
-        self.name = f"host-alias-{uuid.uuid4().hex[:8]}"
-        self._run = run
-        self.repo = repo
-        self.docker(
-            *("run", "-d", "--name", self.name, "--network", "none", "--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE"),
-            *("--security-opt", "seccomp=unconfined", "--security-opt", "systempaths=unconfined"),
-            # What systemd takes as the order to shut down.
-            *(
-                "--stop-signal",
-                "SIGRTMIN+3",
-                "--cgroupns",
-                "private",
-                "--tmpfs",
-                "/run",
-                "--tmpfs",
-                "/tmp",
-                "-e",
-                "container=docker",
-            ),
-            # Only read where the kernel has the first version of cgroups.
-            *("-e", "SYSTEMD_PROC_CMDLINE=systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"),
-            *(IMAGE, "/lib/systemd/systemd"),
-        )
-        self.booted()
-        self.docker("cp", f"{repo}/.", f"{self.name}:/srv/repo")
-        # docker cp keeps the owner of the files; a checkout has its user's.
-        self.sh("chmod -R go+rX /srv/repo")
-
-    def docker(self, *words: str) -> str:
-        return self._run("docker", *words, cwd=self.repo, check=True).stdout
-
-    def until(self, line: str) -> None:
-        """Wait until a line of shell works."""
-        retry(lambda: self.sh(line), seconds=60)
-
-    def booted(self) -> None:
-        self.until("case $(systemctl is-system-running) in running | degraded) ;; *) exit 1 ;; esac")
-
-    def reboot(self) -> None:
-        self.docker("restart", "-t", "10", self.name)
-        self.booted()
-
-    def result(self, *words: str, user: str = "root") -> Result:
-        done = self._run("docker", "exec", "-u", user, self.name, *words, cwd=self.repo)
-        return done.returncode, done.stdout, done.stderr
-
-    def sh(self, line: str) -> str:
-        code, out, err = self.result("sh", "-euc", line)
-        assert code == 0, f"{line}: {out}{err}"
-        return out
-
-    def __call__(self, *words: str, user: str = "root") -> Result:
-        return self.result("/srv/repo/localdev/host-alias", *words, user=user)
-
-    def addresses(self) -> list[str]:
-        return re.findall(r"inet (\S+) scope host (?:lo$|lo\\)", self.sh("ip -4 -o address show dev lo"), re.M)
-
 
 @pytest.fixture(scope="module")
-def shared_machine(run: Run, rendered: Render) -> Iterator[Machine]:
-    need_engine()
-    found = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, check=False).returncode == 0
-    need(found, f"the image {IMAGE}", "sh .ci/images")
-    machine = None
-    try:
-        machine = Machine(run, rendered())
+def shared_machine(run: Run, rendered: Render) -> Iterator[Booted]:
+    with booted_machine(run, rendered()) as machine:
         yield machine
-    finally:
-        if machine:
-            machine.docker("rm", "-f", machine.name)
 
 
 @pytest.fixture
-def machine(shared_machine: Machine) -> Machine:
+def machine(shared_machine: Booted) -> Booted:
     """The machine, as if host-alias had never been there."""
-    m = shared_machine
-    m.sh(
-        f"systemctl stop '*host-alias*' 'other*';"
-        f"cd {UNITS}; rm -rf *host-alias* other.service multi-user.target.wants/*host-alias* {LABEL}.service.d;"
-        f"ip address flush dev lo label lo scope host to 10.0.0.0/8; systemctl daemon-reload;"
-        f"systemctl reset-failed"
-    )
-    assert m("check")[0] == 3
-    return m
+    return shared_machine.fresh()
 
 
 ON = ["127.0.0.1/8", f"{IP}/32"]
@@ -751,7 +656,7 @@ GUARD = f"table ip {LABEL} {{\n\tchain guard {{"
 
 
 @pytest.mark.engine
-def test_up_installs_enables_and_starts_a_unit_that_brings_the_address_back_at_boot(machine: Machine) -> None:
+def test_up_installs_enables_and_starts_a_unit_that_brings_the_address_back_at_boot(machine: Booted) -> None:
     code, out, err = machine("up")
     assert (code, out) == (0, ""), err
     assert err.endswith(f"host-alias: {IP} is on lo, now and after every reboot.\n")
@@ -771,7 +676,7 @@ def test_up_installs_enables_and_starts_a_unit_that_brings_the_address_back_at_b
 
 @pytest.mark.engine
 def test_the_guard_comes_back_when_nftables_empties_the_firewall_or_host_alias_sees_that_it_is_gone(
-    machine: Machine,
+    machine: Booted,
 ) -> None:
     machine.sh("systemctl start nftables")
     try:
@@ -788,7 +693,7 @@ def test_the_guard_comes_back_when_nftables_empties_the_firewall_or_host_alias_s
 
 
 @pytest.mark.engine
-def test_down_leaves_nothing_behind_not_even_after_a_reboot(machine: Machine) -> None:
+def test_down_leaves_nothing_behind_not_even_after_a_reboot(machine: Booted) -> None:
     assert machine("up")[0] == 0
     code, out, err = machine("down", "--yes")
     assert (code, out) == (0, ""), err
@@ -802,7 +707,7 @@ def test_down_leaves_nothing_behind_not_even_after_a_reboot(machine: Machine) ->
 
 
 @pytest.mark.engine
-def test_the_rendered_unit_pleases_systemd(machine: Machine) -> None:
+def test_the_rendered_unit_pleases_systemd(machine: Booted) -> None:
     machine.sh(f"cp /srv/repo/localdev/host-alias.service /tmp/{LABEL}.service")
     assert machine.result("systemd-analyze", "verify", f"/tmp/{LABEL}.service") == (0, "", "")
 
@@ -812,7 +717,7 @@ def test_the_rendered_unit_pleases_systemd(machine: Machine) -> None:
     "change",
     ["s/format 2:/format 1:/", "/host-alias format/d", "s/^ProtectHome.*//", "s/dev lo scope host/dev lo/"],
 )
-def test_an_older_or_edited_unit_is_replaced_and_restarted(machine: Machine, change: str) -> None:
+def test_an_older_or_edited_unit_is_replaced_and_restarted(machine: Booted, change: str) -> None:
     assert machine("up")[0] == 0
     machine.sh(f"sed -i '{change}' {UNIT}; systemctl daemon-reload")
     before = machine.sh(f"systemctl show -p ExecMainStartTimestampMonotonic {LABEL}")
@@ -826,7 +731,7 @@ def test_an_older_or_edited_unit_is_replaced_and_restarted(machine: Machine, cha
 
 
 @pytest.mark.engine
-def test_a_newer_unit_is_left_alone_byte_for_byte(machine: Machine) -> None:
+def test_a_newer_unit_is_left_alone_byte_for_byte(machine: Booted) -> None:
     assert machine("up")[0] == 0
     machine.sh(f"sed -i 's/format 2:/format 12:/; $a # of the future' {UNIT}; systemctl daemon-reload")
     before = machine.sh(f"cat {UNIT}; stat -c '%i %Y' {UNIT}")
@@ -840,7 +745,7 @@ def test_a_newer_unit_is_left_alone_byte_for_byte(machine: Machine) -> None:
 
 @pytest.mark.engine
 @pytest.mark.parametrize("other", ["10.254.254.25", "10.254.254.253"])
-def test_the_same_label_with_another_address_is_refused_and_both_are_named(machine: Machine, other: str) -> None:
+def test_the_same_label_with_another_address_is_refused_and_both_are_named(machine: Booted, other: str) -> None:
     machine.sh(f"sed 's/{IP}/{other}/g' /srv/repo/localdev/host-alias.service >{UNIT}; systemctl enable --now {LABEL}")
     before = machine.sh(f"cat {UNIT}; stat -c '%i %Y' {UNIT}; ip -o address show")
     for verb in ("up", "plan", "down"):
@@ -855,7 +760,7 @@ def test_the_same_label_with_another_address_is_refused_and_both_are_named(machi
 
 
 @pytest.mark.engine
-def test_another_unit_for_the_address_is_named_and_makes_down_refuse(machine: Machine) -> None:
+def test_another_unit_for_the_address_is_named_and_makes_down_refuse(machine: Booted) -> None:
     machine.sh(f"printf '{OTHER_UNIT.format(ip=IP)}' >{UNITS}/other.service; systemctl daemon-reload")
     code, _, err = machine("up")
     assert code == 0
@@ -869,7 +774,7 @@ def test_another_unit_for_the_address_is_named_and_makes_down_refuse(machine: Ma
 
 
 @pytest.mark.engine
-def test_a_unit_for_a_similar_address_is_nobodys_business(machine: Machine) -> None:
+def test_a_unit_for_a_similar_address_is_nobodys_business(machine: Booted) -> None:
     machine.sh(f"printf '{OTHER_UNIT.format(ip='10.254.254.25')}' >{UNITS}/other.service")
     code, _, err = machine("up")
     assert code == 0
@@ -879,7 +784,7 @@ def test_a_unit_for_a_similar_address_is_nobodys_business(machine: Machine) -> N
 
 
 @pytest.mark.engine
-def test_a_disabled_or_stopped_unit_is_put_right(machine: Machine) -> None:
+def test_a_disabled_or_stopped_unit_is_put_right(machine: Booted) -> None:
     assert machine("up")[0] == 0
     machine.sh(f"systemctl disable {LABEL} 2>/dev/null")
     assert machine("check")[0] == 3
@@ -896,7 +801,7 @@ def test_a_disabled_or_stopped_unit_is_put_right(machine: Machine) -> None:
 
 
 @pytest.mark.engine
-def test_a_masked_unit_is_refused_and_stays_masked(machine: Machine) -> None:
+def test_a_masked_unit_is_refused_and_stays_masked(machine: Booted) -> None:
     machine.sh(f"systemctl mask {LABEL} 2>/dev/null")
     code, out, err = machine("up")
     assert (code, out) == (1, "")
@@ -907,7 +812,7 @@ def test_a_masked_unit_is_refused_and_stays_masked(machine: Machine) -> None:
 
 
 @pytest.mark.engine
-def test_a_start_that_fails_is_exit_code_1_with_systemds_message(machine: Machine) -> None:
+def test_a_start_that_fails_is_exit_code_1_with_systemds_message(machine: Booted) -> None:
     machine.sh(
         f"mkdir {UNITS}/{LABEL}.service.d;"
         f"printf '[Service]\\nExecStartPre=/bin/false\\n' >{UNITS}/{LABEL}.service.d/broken.conf"
@@ -924,7 +829,7 @@ def test_a_start_that_fails_is_exit_code_1_with_systemds_message(machine: Machin
 
 
 @pytest.mark.engine
-def test_a_user_with_a_real_sudo_needs_it_once(machine: Machine) -> None:
+def test_a_user_with_a_real_sudo_needs_it_once(machine: Booted) -> None:
     need(machine.result("test", "-x", "/usr/bin/sudo")[0] == 0, f"sudo in {IMAGE}", "sh .ci/images")
     code, out, err = machine("up", user="nobody")
     assert (code, out) == (4, ""), err

@@ -7,30 +7,17 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import pexpect
 import pytest
 
 from conftest import Render
-from fakemac import FakeMac
-from needs import need_command, need_mac
+from laptop import DAEMONS, HOST_ALIAS, PLIST, REPO, Laptop, Session
+from machine import ALIAS_IP as IP
+from machine import LABEL
+from needs import need_command
 
-
-@pytest.fixture(scope="module", autouse=True)
-def possible() -> None:
-    need_mac()
-
-
-REPO = "/Users/alice/my app's repo"
-HOST_ALIAS = f"{REPO}/localdev/host-alias"
-DAEMONS = "/Library/LaunchDaemons"
-IP = "10.254.254.254"
-LABEL = f"local.host-alias.{IP}"
-PLIST = f"{DAEMONS}/{LABEL}.plist"
 SHOWN_FIRST = "host-alias: this needs root once; later runs ask for nothing. The commands:"
 FIVE = "Bootstrap failed: 5: Input/output error"
 
@@ -61,85 +48,9 @@ OLD_TEXT = """<?xml version="1.0" encoding="UTF-8"?>
 """
 
 
-@dataclass
-class Session:
-    """What a person saw on a terminal: the exit code, and the text before the first prompt for a password and after."""
-
-    code: int
-    before: str
-    after: str
-
-    @property
-    def text(self) -> str:
-        """All of it."""
-        return self.before + self.after
-
-
 def last_line(text: str) -> str:
     """Return the last line of `text`."""
     return text.splitlines()[-1]
-
-
-class Laptop(FakeMac):
-    """A pretend Mac with a generated repo in it."""
-
-    def __init__(self, root: Path, repo: Path, **options: Any) -> None:
-        super().__init__(root, **options)
-        self.put(repo / "localdev", f"{REPO}/localdev")
-        # launchd's waiting times pass at once: how long they are is no part of what is tested.
-        self.path("/bin/sleep").unlink()
-        self.write("/bin/sleep", "#!/bin/sh\n", 0o755, owner=0)
-        self.plist = self.path(f"{REPO}/localdev/host-alias.plist").read_text()
-
-    def say(self, *words: str, **options: Any) -> tuple[int, str, str]:
-        """Run host-alias without a terminal: exit code, standard output, standard error."""
-        done = self.run([HOST_ALIAS, *words], **{"cwd": REPO} | options)
-        return done.returncode, done.stdout, done.stderr
-
-    def on_terminal(self, *words: str, answers: tuple[str, ...] = ("secret",), **env: str) -> Session:
-        """Run host-alias on a terminal; type one answer per prompt. An answer of one control letter is that key."""
-        child = self.spawn([HOST_ALIAS, *words], cwd=REPO, env={"NO_COLOR": "1"} | env)
-        parts, left = [], list(answers)
-        while child.expect(["Password:", pexpect.EOF]) == 0:
-            parts.append(child.before)
-            answer = left.pop(0)
-            child.send(answer if answer.isprintable() is False else f"{answer}\n")
-        parts.append(child.before)
-        child.close()
-        assert not left, f"never asked for {left}"
-        code = child.exitstatus if child.exitstatus is not None else 128 + child.signalstatus
-        first, *rest = (part.replace("\r\n", "\n") for part in parts)
-        return Session(code, first, "Password:".join(rest))
-
-    def install(self, text: str, path: str = PLIST, loaded: bool = True) -> Path:
-        """Put `text` where launchd finds it, and load it as a restart would."""
-        target = self.write(path, text, owner=0)
-        if loaded:
-            assert self.run(["/bin/launchctl", "bootstrap", "system", path], user=0).returncode == 0
-            self.forget_calls()
-        return target
-
-    def set_up(self) -> "Laptop":
-        """Run `up` once, unasked, and forget it."""
-        assert self.say("up", user=0)[0] == 0
-        self.forget_calls()
-        return self
-
-    def everything(self) -> tuple[Any, ...]:
-        """Return all that `up` and `down` could change: of a file everything but the time it was last read."""
-
-        facts = attrgetter("st_ino", "st_mode", "st_uid", "st_gid", "st_mtime_ns", "st_ctime_ns")
-
-        def of(path: Path) -> tuple[Any, ...]:
-            content = os.readlink(path) if path.is_symlink() else path.is_file() and path.read_bytes()
-            return (*facts(path.lstat()), content)
-
-        files = {path.name: of(path) for path in self.path(DAEMONS).iterdir()}
-        return files, self.masks, self.loaded, self.disabled
-
-    def as_root(self) -> list[str]:
-        """Return the commands that ran as root, arguments included."""
-        return [" ".join([program, *words]) for program, words, uid in self.calls if uid == 0]
 
 
 Make = Callable[..., Laptop]
@@ -464,7 +375,7 @@ def test_a_plist_that_is_a_link_is_replaced_by_a_file(laptop: Make) -> None:
     mac.write("/var/root/ours.plist", mac.plist, owner=0)
     mac.path("/var/root").chmod(0o755)
     mac.path(PLIST).symlink_to("/var/root/ours.plist")
-    assert mac.run(["/bin/launchctl", "bootstrap", "system", PLIST], user=0).returncode == 0
+    mac.load(PLIST)
     assert mac.say("check")[0] == 3
     assert mac.on_terminal("up").code == 0
     assert_is_installed(mac)

@@ -29,14 +29,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from box import SUDO, UNITS, Box, need_box
-from conftest import PROJECT, Render, Run
-from needs import need, need_command, need_mac, need_root
-from test_files import TOOLS, scripts
-from test_host_alias_macos import HOST_ALIAS, IP, PLIST, REPO, Laptop
-from test_hosts import HostsBox
-from test_questions import GOOD
-from test_routes import LOCALDEV
+from answers import GOOD
+from box import SUDO, UNITS, Box, HostsBox, need_box
+from conftest import LOCALDEV, PROJECT, TOOLS, Render, Run
+from laptop import HOST_ALIAS, PLIST, REPO, Laptop
+from machine import ALIAS_IP as IP
+from machine import LABEL
+from needs import need, need_command, need_root
+from shells import scripts
+from versions import ANSWERS, commit
 
 # Nothing is remembered and nothing is random: what failed once fails for everybody.
 set_hypothesis_home_dir(os.devnull + "/none")
@@ -633,7 +634,7 @@ def test_at_the_prompt_a_hostile_answer_is_refused_and_the_next_one_counts(
         child.send("\r")
     child.close()
     assert child.exitstatus == 0
-    given = yaml.safe_load((tmp_path / "app/.copier-answers.localdev.yml").read_text())
+    given = yaml.safe_load((tmp_path / "app" / ANSWERS).read_text())
     for name, value in {
         "project_slug": "2048",
         "alias_ip": "10.1.2.3",
@@ -656,18 +657,12 @@ HOSTILE_ANSWERS = {
 }
 
 
-def commit(repo: Path, run: Run) -> None:
-    """Commit whatever is in `repo`, with a repository made for it where there is none."""
-    for words in (("init", "-q"), ("add", "-Af"), ("commit", "-qm", "all")):
-        run("git", *words, cwd=repo, check=True)
-
-
 @pytest.mark.parametrize("name", HOSTILE_ANSWERS)
 def test_an_update_with_a_hostile_recorded_answer_ends_in_one_line_and_changes_nothing(
     name: str, repo: Render, copier: Run, run: Run
 ) -> None:
     here = repo()
-    recorded = here / ".copier-answers.localdev.yml"
+    recorded = here / ANSWERS
     recorded.write_text(yaml.safe_dump(yaml.safe_load(recorded.read_text()) | {name: HOSTILE_ANSWERS[name]}))
     commit(here, run)
     done = copier("update", "--trust", "--defaults", "-a", recorded.name, cwd=here)
@@ -679,21 +674,20 @@ def test_an_update_with_a_hostile_recorded_answer_ends_in_one_line_and_changes_n
 
 
 def test_a_recorded_answer_that_a_new_version_refuses_is_not_replaced_in_silence(
-    template: Path, copier: Run, run: Run, tmp_path: Path
+    own_template: Path, copier: Run, run: Run, tmp_path: Path
 ) -> None:
-    source = Path(shutil.copytree(template, tmp_path / "template"))
     here = tmp_path / "app"
     given = ("-dalias_ip=10.9.9.9", "-dalias_label=a.label")
-    copier("copy", "--trust", "--defaults", "-q", *given, source, here, cwd=tmp_path, check=True)
+    copier("copy", "--trust", "--defaults", "-q", *given, own_template, here, cwd=tmp_path, check=True)
     commit(here, run)
     # The next version knows better about both.
-    questions = source / "copier.yml"
+    questions = own_template / "copier.yml"
     text = questions.read_text().replace("'^(0|127|", "'^(0|127|10[.]9|").replace("'^com[.]apple[.]'", "'^a[.]label'")
     assert text.count("10[.]9|") == text.count("'^a[.]label'") == 1
     questions.write_text(text)
-    commit(source, run)
-    run("git", "tag", "v1.1.0", cwd=source, check=True)
-    done = copier("update", "--trust", "--defaults", "-a", ".copier-answers.localdev.yml", cwd=here, check=True)
+    commit(own_template, run)
+    run("git", "tag", "v1.1.0", cwd=own_template, check=True)
+    done = copier("update", "--trust", "--defaults", "-a", ANSWERS, cwd=here, check=True)
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("Changed: ")]
     assert "alias_ip 10.9.9.9 -> 10.254.254.254" in line
     assert "alias_label a.label -> local.host-alias.10.254.254.254" in line
@@ -1322,7 +1316,7 @@ def box(
     if request.param == "host-alias":
         made = Box(repo(), tmp_path, clean_env)
         made.fake_systemd()
-        words, files = ("up",), [f"{UNITS}/local.host-alias.10.254.254.254.service"]
+        words, files = ("up",), [f"{UNITS}/{LABEL}.service"]
     else:
         made = HostsBox(repo(web_domain="shop.test"), tmp_path, clean_env)
         words, files = ("add", "--yes"), ["/etc/hosts"]
@@ -1458,7 +1452,6 @@ def test_what_is_swapped_after_it_was_compared_does_not_reach_root(box: tuple[Bo
 
 
 def test_on_macos_what_is_swapped_after_it_was_compared_does_not_reach_root(rendered: Render, tmp_path: Path) -> None:
-    need_mac()
     mac = Laptop(tmp_path / "mac", rendered())
     child = mac.spawn([HOST_ALIAS, "up"], cwd=REPO, env={"NO_COLOR": "1"})
     child.expect("Password:")

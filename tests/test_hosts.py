@@ -4,8 +4,6 @@ On Linux in a box whose /etc is a folder of the test's, on macOS in a pretend Ma
 """
 
 import os
-import stat
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,16 +11,14 @@ from typing import Any
 import pexpect
 import pytest
 
-from box import SUDO_ASKS, Box, an_etc, finish, need_box, on_terminal
+from box import SUDO_ASKS, USUAL_HOSTS, HostsBox, finish, hosts_text, need_box, on_terminal
 from conftest import Render, Run
-from fakemac import FakeMac
-from needs import need_mac
+from laptop import REPO, Laptop
+from needs import linux_only
 
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are missing; get them with: Linux")
 DOMAIN = "shop.test"
 ANSWERS = {"web_domain": DOMAIN, "native_services": "web:3000 api:4000"}
 NAMES = "shop.test web.shop.test api.shop.test"
-USUAL = b"127.0.0.1\tlocalhost\n::1\tlocalhost\n"
 OTHER = b"# >>> localdev other.test\n127.0.0.1 other.test\n# <<< localdev other.test\n"
 QUESTION = r"Run them\? \[y/N\] "
 
@@ -35,7 +31,7 @@ def block(names: str = NAMES, domain: str = DOMAIN) -> bytes:
 BEGIN, ENTRY, END = block().splitlines(keepends=True)
 
 NASTY = {
-    "usual": USUAL,
+    "usual": USUAL_HOSTS,
     "empty": b"",
     "an empty line": b"\n",
     "no newline at the end": b"127.0.0.1 localhost\n10.0.0.1 a",
@@ -45,8 +41,8 @@ NASTY = {
     "CR alone": b"127.0.0.1 localhost\r10.0.0.1 a\r",
     "trailing blanks": b"127.0.0.1 localhost \t\n \n\t\n10.0.0.1 a  \n\n\n\n",
     "leading blanks": b"\n\n  127.0.0.1 localhost\n",
-    "another project's block": USUAL + OTHER,
-    "another project's block, broken": USUAL + OTHER.replace(b"<<<", b"<<"),
+    "another project's block": USUAL_HOSTS + OTHER,
+    "another project's block, broken": USUAL_HOSTS + OTHER.replace(b"<<<", b"<<"),
     "marks that look alike": b"# >>> localdev shop.test.example\n # <<< localdev shop.test\n## >>> localdev shop.test\n"
     b"# >>> localdev shop-test\n# <<< localdev shopXtest\n# >>> localdev\n",
     "shell's words": b"# `touch /mnt/canary` $(touch /mnt/canary) \\ \\n %s ' \"\nEND_OF_BLOCK\nAS_ROOT\ntouch /mnt/canary\n",
@@ -58,17 +54,17 @@ NASTY = {
 
 # The text, the line that is named, and what is wrong with it.
 BROKEN = {
-    "no end": (USUAL + BEGIN + ENTRY, 3, "below it"),
-    "no end before more lines": (USUAL + BEGIN + ENTRY + b"10.0.0.1 mine\n", 3, "below it"),
+    "no end": (USUAL_HOSTS + BEGIN + ENTRY, 3, "below it"),
+    "no end before more lines": (USUAL_HOSTS + BEGIN + ENTRY + b"10.0.0.1 mine\n", 3, "below it"),
     "no end before another project": (BEGIN + ENTRY + OTHER, 1, "below it, before the next project's mark"),
     "another project inside": (BEGIN + OTHER + END, 1, "below it, before the next project's mark"),
-    "no begin": (USUAL + ENTRY + END, 4, "above it"),
+    "no begin": (USUAL_HOSTS + ENTRY + END, 4, "above it"),
     "reversed": (END + ENTRY + BEGIN, 1, "above it"),
     "two begins": (BEGIN + BEGIN + ENTRY + END, 1, "below it"),
     "two ends": (BEGIN + ENTRY + END + END, 4, "above it"),
-    "twice": (block() + USUAL + block(), 6, "is here a second time"),
+    "twice": (block() + USUAL_HOSTS + block(), 6, "is here a second time"),
     "twice, CRLF": ((block() + block()).replace(b"\n", b"\r\n"), 4, "is here a second time"),
-    "begin in the last line, without a newline": (USUAL + BEGIN.rstrip(b"\n"), 3, "below it"),
+    "begin in the last line, without a newline": (USUAL_HOSTS + BEGIN.rstrip(b"\n"), 3, "below it"),
 }
 
 
@@ -79,42 +75,6 @@ def with_block(text: bytes, added: bytes | None = None) -> bytes:
 
 
 # --- Linux ------------------------------------------------------------------------------------------------------------
-
-
-class HostsBox(Box):
-    """A box whose /etc/hosts the test reads and writes, and whose script is hosts.sh."""
-
-    def __init__(self, repo: Path, folder: Path, env: dict[str, str]) -> None:
-        super().__init__(repo, folder, env)
-        self.script = self.repo / "localdev/sh/hosts.sh"
-        (repo / "localdev/sh/hosts.sh").chmod(0o755)  # in a repo, make says sh
-        self.hosts = an_etc(folder / "etc", USUAL)
-        self.root(f"mount --bind {self.hosts.parent} /etc")
-
-    def text(self) -> bytes:
-        """Return the hosts file, which must be root's, with nothing left beside it."""
-        about = self.hosts.lstat()
-        assert stat.S_ISREG(about.st_mode)
-        assert (about.st_mode & 0o7777, about.st_uid, about.st_gid) == (0o644, 0, 0)
-        assert [path.name for path in self.hosts.parent.glob("hosts*")] == ["hosts"]
-        return self.hosts.read_bytes()
-
-    def add_route(self, line: str) -> None:
-        """Add a line to routes."""
-        with (self.source / "localdev/routes").open("a") as routes:
-            routes.write(f"{line}\n")
-
-    def set_domain(self, domain: str) -> None:
-        """Change the domain in the configuration, as another project's would be."""
-        conf = self.source / "localdev/host-alias.conf"
-        lines = [f"domain={domain}" if line.startswith("domain=") else line for line in conf.read_text().splitlines()]
-        conf.write_text("\n".join(lines) + "\n")
-
-    def plan(self, verb: str = "add") -> str:
-        """Return the commands that are printed where nobody can be asked."""
-        code, out, err = self(verb)
-        assert (code, out) == (4, "")
-        return err[err.index("/bin/sh -eu") : err.index("AS_ROOT\nlocaldev: ") + len("AS_ROOT\n")]
 
 
 @pytest.fixture
@@ -150,11 +110,11 @@ def test_whatever_is_in_the_file_stays_byte_for_byte(box: HostsBox, name: str) -
 @linux_only
 @pytest.mark.parametrize("after", [b"10.9.9.9 later\n", b"10.9.9.9 later", b"\r\n \n", OTHER])
 def test_a_block_is_replaced_where_it_is(box: HostsBox, after: bytes) -> None:
-    box.hosts.write_bytes(USUAL + block("old.test") + after)
+    box.hosts.write_bytes(USUAL_HOSTS + block("old.test") + after)
     assert box("add", "--yes")[0] == 0
-    assert box.text() == USUAL + block() + after
+    assert box.text() == USUAL_HOSTS + block() + after
     assert box("remove", "--yes")[0] == 0
-    assert box.text() == USUAL + after
+    assert box.text() == USUAL_HOSTS + after
 
 
 @linux_only
@@ -168,12 +128,12 @@ def test_a_block_is_replaced_where_it_is(box: HostsBox, after: bytes) -> None:
     ],
 )
 def test_a_block_that_an_editor_changed_is_still_ours(box: HostsBox, changed: bytes) -> None:
-    box.hosts.write_bytes(changed + USUAL)
+    box.hosts.write_bytes(changed + USUAL_HOSTS)
     assert box("add", "--yes")[0] == 0
-    assert box.text() == block() + USUAL
-    box.hosts.write_bytes(USUAL + changed.rstrip(b"\n"))
+    assert box.text() == block() + USUAL_HOSTS
+    box.hosts.write_bytes(USUAL_HOSTS + changed.rstrip(b"\n"))
     assert box("remove", "--yes")[0] == 0
-    assert box.text() == USUAL
+    assert box.text() == USUAL_HOSTS
 
 
 @linux_only
@@ -204,7 +164,7 @@ def test_projects_keep_out_of_each_others_blocks(box: HostsBox) -> None:
         names = f"{domain} web.{domain} api.{domain}"
         assert box.text() == before.replace(block(names, domain), b"")
     domain = "shop.test.example"
-    assert box.text() == USUAL + block(f"{domain} web.{domain} api.{domain}", domain)
+    assert box.text() == USUAL_HOSTS + block(f"{domain} web.{domain} api.{domain}", domain)
 
 
 @linux_only
@@ -213,7 +173,7 @@ def test_wildcards_are_left_out_and_named_in_one_line(box: HostsBox) -> None:
     err = box("add", "--yes")[2]
     line = "localdev: /etc/hosts knows no wildcards, so these are left out: *.tenant.shop.test *.example.test\n"
     assert err.startswith(line)
-    assert box.text() == USUAL + block("shop.test admin.example.test")
+    assert box.text() == USUAL_HOSTS + block("shop.test admin.example.test")
     assert box("add") == (0, "", "")
 
 
@@ -227,11 +187,11 @@ def test_a_link_is_refused_with_what_to_add_where(box: HostsBox) -> None:
         "localdev: /etc/hosts is a link to what something else writes (NixOS: networking.extraHosts). "
         f"There, add the line: 127.0.0.1 {NAMES}\n"
     )
-    assert box.hosts.is_symlink() and target.read_bytes() == USUAL
-    target.write_bytes(USUAL + block())
+    assert box.hosts.is_symlink() and target.read_bytes() == USUAL_HOSTS
+    target.write_bytes(USUAL_HOSTS + block())
     assert box("add") == (0, "", "")
     assert box("remove", "--yes")[0] == 1
-    assert box.hosts.is_symlink() and target.read_bytes() == USUAL + block()
+    assert box.hosts.is_symlink() and target.read_bytes() == USUAL_HOSTS + block()
 
 
 @linux_only
@@ -256,7 +216,7 @@ def test_a_mount_is_refused_with_what_to_add(box: HostsBox) -> None:
         "localdev: /etc/hosts is a mount of its own (as in a container) and cannot be replaced. "
         f"In it, add the line: 127.0.0.1 {NAMES}\n"
     )
-    assert box.text() == USUAL
+    assert box.text() == USUAL_HOSTS
 
 
 FAILING = {
@@ -278,7 +238,7 @@ def test_a_failing_command_leaves_the_file_as_it_was(box: HostsBox, name: str) -
     assert err.endswith(
         "localdev: a command failed (its message is above); /etc/hosts is as it was. Try again: make dev-hosts\n"
     )
-    assert box.text() == USUAL
+    assert box.text() == USUAL_HOSTS
 
 
 @linux_only
@@ -287,7 +247,7 @@ def test_an_etc_that_cannot_be_written_fails_with_the_reason(box: HostsBox) -> N
     code, _, err = box("add", "--yes")
     assert code == 1
     assert "Read-only file system" in err
-    assert box.text() == USUAL
+    assert box.text() == USUAL_HOSTS
 
 
 @linux_only
@@ -297,7 +257,7 @@ def test_what_a_killed_run_left_is_no_obstacle(box: HostsBox) -> None:
     left.chmod(0o600)
     os.chown(left, 65534, 65534)
     assert box("add", "--yes")[0] == 0
-    assert box.text() == USUAL + block()
+    assert box.text() == USUAL_HOSTS + block()
 
 
 # --- who is asked, and who becomes root -------------------------------------------------------------------------------
@@ -316,7 +276,7 @@ def test_where_nobody_can_be_asked_the_commands_are_printed(box: HostsBox, user:
     assert lines[-1] == (
         "localdev: cannot ask here. Run the commands above in a terminal, or: make dev-hosts ARGS=--yes"
     )
-    assert (box.calls("sudo"), box.text()) == ([], USUAL)
+    assert (box.calls("sudo"), box.text()) == ([], USUAL_HOSTS)
 
 
 @linux_only
@@ -325,7 +285,7 @@ def test_in_ci_nobody_is_asked_even_on_a_terminal(box: HostsBox) -> None:
     code, text = finish(on_terminal(box, "add", CI="1"))
     assert code == 4
     assert "[y/N]" not in text
-    assert (box.calls("sudo"), box.text()) == ([], USUAL)
+    assert (box.calls("sudo"), box.text()) == ([], USUAL_HOSTS)
 
 
 @linux_only
@@ -338,18 +298,18 @@ def test_a_yes_is_one_sudo(box: HostsBox, user: bool, answer: str) -> None:
     shown = child.before.replace("\r\n", "\n")
     assert block().decode() in shown
     assert "/bin/mv -f /etc/hosts.shop.test.new /etc/hosts\n" in shown
-    assert box.text() == USUAL
+    assert box.text() == USUAL_HOSTS
     child.sendline(answer)
     code, text = finish(child)
     assert code == 0, text
     assert box.calls("sudo") == (["/bin/sh -eu"] if user else [])
-    assert box.text() == USUAL + block()
+    assert box.text() == USUAL_HOSTS + block()
     child = on_terminal(box, "remove", user=user)
     child.expect(QUESTION)
     assert "shop.test web.shop.test" not in child.before
     child.sendline(answer)
     assert finish(child)[0] == 0
-    assert box.text() == USUAL
+    assert box.text() == USUAL_HOSTS
 
 
 @linux_only
@@ -362,7 +322,7 @@ def test_anything_else_is_a_no(box: HostsBox, answer: str) -> None:
     code, text = finish(child)
     assert code == 1
     assert text.endswith("localdev: nothing was changed\n")
-    assert (box.calls("sudo"), box.text()) == ([], USUAL)
+    assert (box.calls("sudo"), box.text()) == ([], USUAL_HOSTS)
 
 
 @linux_only
@@ -372,9 +332,9 @@ def test_yes_asks_nobody_and_shows_the_commands(box: HostsBox) -> None:
     assert code == 0
     assert "[y/N]" not in text
     assert block().decode() in text
-    assert box.text() == USUAL + block()
+    assert box.text() == USUAL_HOSTS + block()
     assert box("remove", "--yes", user=True, env={"CI": "1"})[0] == 0
-    assert box.text() == USUAL
+    assert box.text() == USUAL_HOSTS
     assert box.calls("sudo") == ["/bin/sh -eu", "-n /bin/sh -eu"]
 
 
@@ -394,7 +354,7 @@ def test_no_sudo_and_a_sudo_that_refuses_change_nothing(box: HostsBox) -> None:
     assert text.endswith(
         "localdev: sudo did not run the commands above; nothing was changed. Try again: make dev-hosts\n"
     )
-    assert box.text() == USUAL
+    assert box.text() == USUAL_HOSTS
 
 
 @linux_only
@@ -425,7 +385,7 @@ def test_an_interrupted_run_leaves_the_file_whole_and_nothing_beside_it(
     assert text.endswith(
         "localdev: interrupted. /etc/hosts is whole: as it was, or done. To see which: make dev-hosts\n"
     )
-    assert box.text() == USUAL
+    assert box.text() == USUAL_HOSTS
 
 
 @linux_only
@@ -435,11 +395,13 @@ def test_an_interrupted_question_changes_nothing(box: HostsBox) -> None:
     child.expect(QUESTION)
     child.sendintr()
     assert finish(child)[0] != 0
-    assert (box.calls("sudo"), box.text()) == ([], USUAL)
+    assert (box.calls("sudo"), box.text()) == ([], USUAL_HOSTS)
 
 
 @linux_only
-@pytest.mark.parametrize("changed", [USUAL + b"10.0.0.1 vpn\n", b"", USUAL + block("x.test"), b"::" + USUAL[2:]])
+@pytest.mark.parametrize(
+    "changed", [USUAL_HOSTS + b"10.0.0.1 vpn\n", b"", USUAL_HOSTS + block("x.test"), b"::" + USUAL_HOSTS[2:]]
+)
 def test_a_file_that_changes_after_it_was_shown_is_left_alone(box: HostsBox, changed: bytes) -> None:
     box.fake_sudo()
     child = on_terminal(box, "add", NO_COLOR="1")
@@ -460,11 +422,11 @@ def test_a_routes_file_that_changes_after_it_was_shown_does_not_reach_root(box: 
     box.add_route("evil 5000 evil.test")
     child.sendline("y")
     finish(child)
-    assert box.text() == USUAL + block()
+    assert box.text() == USUAL_HOSTS + block()
 
 
 @linux_only
-@pytest.mark.parametrize("text", [USUAL, b"10.0.0.1 a", block("old.test") + USUAL])
+@pytest.mark.parametrize("text", [USUAL_HOSTS, b"10.0.0.1 a", block("old.test") + USUAL_HOSTS])
 def test_the_printed_commands_pasted_into_a_shell_do_it_once(box: HostsBox, text: bytes) -> None:
     box.hosts.write_bytes(text)
     plan = box.plan()
@@ -477,7 +439,7 @@ def test_the_printed_commands_pasted_into_a_shell_do_it_once(box: HostsBox, text
 
 @linux_only
 def test_what_runs_as_root_has_absolute_paths_and_runs_on_macos(box: HostsBox) -> None:
-    for text in (USUAL, b"", block("old.test")):
+    for text in (USUAL_HOSTS, b"", block("old.test")):
         box.hosts.write_bytes(text)
         plan = box.plan()
         commands = plan.replace(f"{block().decode()}", "").splitlines()
@@ -495,7 +457,7 @@ def test_wrong_words_are_one_line_and_exit_code_2(box: HostsBox, words: list[str
     code, out, err = box(*words)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("localdev: ")
-    assert box.text() == USUAL
+    assert box.text() == USUAL_HOSTS
 
 
 @linux_only
@@ -506,7 +468,7 @@ def test_a_domain_that_is_no_host_name_never_reaches_root(box: HostsBox, domain:
         code, out, err = box(verb, "--yes")
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert "domain=" in err
-    assert box.text() == USUAL
+    assert box.text() == USUAL_HOSTS
 
 
 @linux_only
@@ -515,7 +477,7 @@ def test_errors_in_routes_change_nothing(box: HostsBox) -> None:
     code, out, err = box("add", "--yes")
     assert (code, out) == (1, "")
     assert "localdev/routes:" in err and err.count("\n") == 1
-    assert box.text() == USUAL
+    assert box.text() == USUAL_HOSTS
 
 
 def test_without_a_proxy_no_name_leads_anywhere(rendered: Render, run: Run) -> None:
@@ -526,7 +488,7 @@ def test_without_a_proxy_no_name_leads_anywhere(rendered: Render, run: Run) -> N
 
 @linux_only
 def test_make_calls_it_with_its_arguments(box: HostsBox) -> None:
-    for target, text in (("dev-hosts", USUAL + block()), ("dev-hosts-down", USUAL)):
+    for target, text in (("dev-hosts", USUAL_HOSTS + block()), ("dev-hosts-down", USUAL_HOSTS)):
         assert box.run("make", target, cwd=box.repo)[0] == 2
         assert box.run("make", target, "ARGS=--yes", cwd=box.repo)[0] == 0
         assert box.text() == text
@@ -534,39 +496,32 @@ def test_make_calls_it_with_its_arguments(box: HostsBox) -> None:
 
 # --- macOS ------------------------------------------------------------------------------------------------------------
 
-MAC_REPO = "/Users/alice/my app's repo"
 
-
-class Laptop(FakeMac):
-    """A pretend Mac with a generated repo and an /etc/hosts."""
+class HostsLaptop(Laptop):
+    """A laptop whose /etc/hosts the test reads and writes, and whose script is hosts.sh."""
 
     def __init__(self, root: Path, repo: Path) -> None:
-        super().__init__(root)
-        self.put(repo / "localdev", f"{MAC_REPO}/localdev")
+        """Make the Mac, whose /etc/hosts is empty."""
+        super().__init__(root, repo)
         self.file = self.write("/private/etc/hosts", "", owner=0)
 
     def say(self, *words: str, **options: Any) -> tuple[int, str, str]:
         """Run hosts.sh without a terminal."""
-        done = self.run(["/bin/sh", "localdev/sh/hosts.sh", *words], cwd=MAC_REPO, **options)
+        done = self.run(["/bin/sh", "localdev/sh/hosts.sh", *words], cwd=REPO, **options)
         return done.returncode, done.stdout, done.stderr
 
     def text(self) -> bytes:
-        """Return the hosts file, which must be root's, with nothing left beside it."""
-        about = self.file.lstat()
-        assert stat.S_ISREG(about.st_mode)
-        assert (about.st_mode & 0o7777, about.st_uid, about.st_gid) == (0o644, 0, 0)
-        assert [path.name for path in self.file.parent.glob("hosts*")] == ["hosts"]
-        return self.file.read_bytes()
+        """Return the hosts file, which must be as it should be."""
+        return hosts_text(self.file)
 
 
 @pytest.fixture
-def mac(rendered: Render, tmp_path: Path) -> Laptop:
-    need_mac()
-    return Laptop(tmp_path / "mac", rendered(**ANSWERS))
+def mac(rendered: Render, tmp_path: Path) -> HostsLaptop:
+    return HostsLaptop(tmp_path / "mac", rendered(**ANSWERS))
 
 
 @pytest.mark.parametrize("name", NASTY)
-def test_on_macos_the_file_stays_byte_for_byte(mac: Laptop, name: str) -> None:
+def test_on_macos_the_file_stays_byte_for_byte(mac: HostsLaptop, name: str) -> None:
     mac.sudo = "ok"
     mac.file.write_bytes(NASTY[name])
     assert mac.say("add", "--yes")[0] == 0
@@ -577,9 +532,9 @@ def test_on_macos_the_file_stays_byte_for_byte(mac: Laptop, name: str) -> None:
     assert mac.say("remove") == (0, "", "")
 
 
-def test_on_macos_a_yes_is_one_password_and_the_cache_is_flushed(mac: Laptop) -> None:
-    mac.file.write_bytes(USUAL)
-    child = mac.spawn(["/bin/sh", "localdev/sh/hosts.sh", "add"], cwd=MAC_REPO)
+def test_on_macos_a_yes_is_one_password_and_the_cache_is_flushed(mac: HostsLaptop) -> None:
+    mac.file.write_bytes(USUAL_HOSTS)
+    child = mac.spawn(["/bin/sh", "localdev/sh/hosts.sh", "add"], cwd=REPO)
     child.expect(QUESTION)
     assert block().decode() in child.before.replace("\r\n", "\n")
     assert mac.prompts == 0
@@ -590,18 +545,18 @@ def test_on_macos_a_yes_is_one_password_and_the_cache_is_flushed(mac: Laptop) ->
     child.close()
     assert child.exitstatus == 0, child.before
     assert mac.prompts == 1
-    assert mac.text() == USUAL + block()
+    assert mac.text() == USUAL_HOSTS + block()
     assert ("/usr/bin/dscacheutil", ["-flushcache"], 0) in mac.calls
     assert ("/usr/sbin/chown", ["0:0", "/etc/hosts.shop.test.new"], 0) in mac.calls
 
 
-def test_on_macos_where_nobody_can_be_asked_nothing_happens(mac: Laptop) -> None:
-    mac.file.write_bytes(USUAL)
+def test_on_macos_where_nobody_can_be_asked_nothing_happens(mac: HostsLaptop) -> None:
+    mac.file.write_bytes(USUAL_HOSTS)
     code, out, err = mac.say("add")
     assert (code, out) == (4, "")
     assert err.splitlines()[1] == "sudo /bin/sh -eu <<'AS_ROOT'"
-    assert mac.text() == USUAL
+    assert mac.text() == USUAL_HOSTS
     assert mac.say("add", "--yes")[0] == 4, "sudo would need a password"
     assert mac.say("add", "--yes", user=0)[0] == 0
-    assert mac.text() == USUAL + block()
+    assert mac.text() == USUAL_HOSTS + block()
     assert mac.prompts == 0

@@ -56,7 +56,7 @@ def make(request: pytest.FixtureRequest, run: Run, tmp_path: Path):
         ("dev-update", ["copier update --trust -a .copier-answers.localdev.yml"]),
     ],
 )
-def test_a_target_calls_this(make, rendered: Render, target: str, calls: list[str]) -> None:
+def test_each_target_runs_its_command_and_no_other(make, rendered: Render, target: str, calls: list[str]) -> None:
     done = make(target, cwd=rendered())
     assert (done.returncode, done.calls) == (0, calls), done.stderr
 
@@ -153,6 +153,6 @@ def test_without_docker_one_line_says_what_to_install(make, rendered: Render, tm
     assert "there is no docker here. Install Docker" in done.stderr
 
 
-def test_works_in_a_monorepos_subfolder_through_make_c(make, rendered: Render) -> None:
+def test_a_monorepos_subfolder_works_through_make_c(make, rendered: Render) -> None:
     done = make("-C", rendered().name, "dev-up", cwd=rendered().parent)
     assert (done.returncode, done.calls) == (0, ["docker compose up --detach --wait"])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Run
-from test_routes import AWKS, LOCALDEV, PROXIES, configuration
+from awks import AWKS, configuration
+from conftest import LOCALDEV, PROXIES, Run
 
 SOURCES = sorted((LOCALDEV / "proxy/pages").iterdir())
 WORDS = ["service", "target", "up", "url", "link", "database", "address", "running", "comma"]

@@ -3,7 +3,6 @@
 On Linux each life runs in a network namespace of its own, in which /run is empty: never this machine's lo or systemd.
 """
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,32 +11,11 @@ import pytest
 
 from box import an_etc
 from conftest import Render, Run
-from fakemac import FakeMac
-from needs import need_command, need_mac, need_root
-
-REPO = "/Users/alice/my app's repo"
-IP = "10.254.254.254"
-LABEL = f"local.host-alias.{IP}"
-
-# name -> the package of the command and how it is called; BASH32 names a bash 3.2, the one that macOS has
-SHELLS: dict[str, tuple[str, list[str]]] = {
-    "dash": ("dash", ["dash"]),
-    "bash": ("bash", ["bash"]),
-    "bash --posix": ("bash", ["bash", "--posix"]),
-    "busybox ash": ("busybox", ["busybox", "ash"]),
-    "mksh": ("mksh", ["mksh"]),
-    "zsh --emulate sh": ("zsh", ["zsh", "--emulate", "sh"]),
-}
-if os.environ.get("BASH32"):  # what macOS has; Debian does not ship it
-    SHELLS |= {"bash 3.2": ("", [os.environ["BASH32"]]), "bash 3.2 --posix": ("", [os.environ["BASH32"], "--posix"])}
-shells = pytest.mark.parametrize("shell", SHELLS)
-
-
-def called(shell: str) -> list[str]:
-    """Return the command line of `shell`, or skip the test when this machine has none."""
-    package, words = SHELLS[shell]
-    return [need_command(words[0], package) if package else words[0], *words[1:]]
-
+from laptop import DAEMONS, HOST_ALIAS, Laptop
+from machine import ALIAS_IP as IP
+from machine import LABEL
+from needs import need_command, need_root
+from shells import called, shells
 
 VERBS = ("check", "plan", "up", "up", "check", "status", "down --dry-run", "down --yes", "down --yes", "check")
 CODES = (3, 0, 0, 0, 0, 0, 0, 0, 0, 3)
@@ -77,13 +55,12 @@ def test_a_life_on_linux_is_the_same_under_every_shell(shell: str, rendered: Ren
     assert all("127.0.0.1/8" in addresses for addresses in lists)
 
 
-def life_on_macos(mac: FakeMac, repo: Path, command: list[str]) -> list[tuple[str, int, str, str, list[str], bool]]:
+def life_on_macos(mac: Laptop, command: list[str]) -> list[tuple[str, int, str, str, list[str], bool]]:
     """Return the life of host-alias in a pretend Mac, from missing to removed."""
-    mac.put(repo / "localdev", f"{REPO}/localdev")
     mac.sudo = "ok"
     seen = []
     for verb in VERBS:
-        done = mac.run([*command, f"{REPO}/localdev/host-alias", *verb.split()])
+        done = mac.run([*command, HOST_ALIAS, *verb.split()])
         seen.append((verb, done.returncode, done.stdout, done.stderr, mac.addresses, LABEL in mac.loaded))
     return seen
 
@@ -98,8 +75,8 @@ def usual_mac_life(rendered: Render, tmp_path_factory: pytest.TempPathFactory) -
 
     def life() -> list[tuple[str, int, str, str, list[str], bool]]:
         if not lives:
-            mac = FakeMac(tmp_path_factory.mktemp("usual") / "mac")
-            lives.append(life_on_macos(mac, rendered(), []))
+            mac = Laptop(tmp_path_factory.mktemp("usual") / "mac", rendered())
+            lives.append(life_on_macos(mac, []))
         return lives[0]
 
     return life
@@ -110,19 +87,18 @@ def test_a_life_on_macos_is_the_same_under_every_shell_as_bin_sh(
     shell: str, rendered: Render, tmp_path: Path, usual_mac_life: Life
 ) -> None:
     """Root's commands run under that shell as well: sudo starts /bin/sh."""
-    need_mac()
     path, *options = called(shell)
     # A Mac's /bin/sh is one program: bash in POSIX mode is what bash is as sh.
-    mac = FakeMac(tmp_path / "mac", shell=path)
+    mac = Laptop(tmp_path / "mac", rendered(), shell=path)
     mac.decoys("ifconfig", "launchctl", "chown", "chmod")
     inside = {"busybox": ["/bin/sh"]}.get(Path(path).name, ["/bin/sh", *options])
-    seen = life_on_macos(mac, rendered(), inside)
+    seen = life_on_macos(mac, inside)
     assert [life[1] for life in seen] == list(CODES), seen
     assert [IP in life[4] for life in seen] == [False] * 2 + [True] * 5 + [False] * 3
     assert [life[5] for life in seen] == [False] * 2 + [True] * 5 + [False] * 3
     assert all("127.0.0.1" in life[4] for life in seen)
     assert seen == usual_mac_life()
-    assert list(mac.path("/Library/LaunchDaemons").iterdir()) == []
+    assert list(mac.path(DAEMONS).iterdir()) == []
 
 
 @shells
@@ -130,14 +106,13 @@ def test_a_life_on_macos_is_the_same_when_the_shell_is_called(
     shell: str, rendered: Render, tmp_path: Path, usual_mac_life: Life
 ) -> None:
     """What `zsh localdev/host-alias` or `bash localdev/host-alias` does, typed by a person."""
-    need_mac()
     path, *options = called(shell)
-    mac = FakeMac(tmp_path / "mac")
+    mac = Laptop(tmp_path / "mac", rendered())
     # A name of its own would keep busybox from knowing which of its programs it is.
     inside = mac.path("/Users/alice") / Path(path).resolve().name
     shutil.copy(Path(path).resolve(), inside)
     inside.chmod(0o755)
-    assert life_on_macos(mac, rendered(), [f"/Users/alice/{inside.name}", *options]) == usual_mac_life()
+    assert life_on_macos(mac, [f"/Users/alice/{inside.name}", *options]) == usual_mac_life()
 
 
 # Its arguments are the folder to mount on /etc and the command: the block comes, changes, and goes.

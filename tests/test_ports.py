@@ -17,15 +17,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from awks import AWKS
 from conftest import Render, Run
-from fakemac import FakeMac
+from laptop import REPO, Laptop
 from machine import ALIAS_IP, is_free
-from needs import need, need_command, need_engine, need_mac, need_root
-from test_portability import called, shells
-from test_routes import AWKS
+from needs import need, need_command, need_engine, need_root
+from shells import called, shells
 
 ANSWERS = {"project_slug": "ports-test", "databases": "[postgres, redis]"}
-REPO = "/Users/alice/my app's repo"
 ASKED, LISTED, STARTED = "docker ps", "docker compose ps", "docker compose up"
 
 # Listens as the JSON in its argument says, tells so, and ends with its standard input.
@@ -688,12 +687,11 @@ def test_the_messages_are_the_same_under_every_shell(up: Up, docker: Docker, net
 # ---- macOS
 
 
-class Mac:
+class DockerMac:
     """A pretend Mac with a repo and a fake docker."""
 
     def __init__(self, folder: Path, repo: Path, shell: str | None = None) -> None:
-        self.mac = FakeMac(folder / "mac", shell=shell)
-        self.mac.put(repo, REPO)
+        self.mac = Laptop(folder / "mac", repo, shell=shell)
         self.docker = Docker(
             self.mac.path("/private/tmp/docker"), self.mac.path("/usr/local/bin"), "/private/tmp/docker"
         )
@@ -714,9 +712,8 @@ class Mac:
 
 
 @pytest.fixture
-def mac(tmp_path: Path, rendered: Render) -> Mac:
-    need_mac()
-    return Mac(tmp_path, rendered(**ANSWERS))
+def mac(tmp_path: Path, rendered: Render) -> DockerMac:
+    return DockerMac(tmp_path, rendered(**ANSWERS))
 
 
 MACOS = ("13.7.8", "15.3.2", "15.4", "26.6.2")  # netstat's three headers
@@ -724,7 +721,7 @@ versions = pytest.mark.parametrize("macos", MACOS)
 
 
 @versions
-def test_on_macos_free_ports_cost_one_look_at_netstat(mac: Mac, macos: str) -> None:
+def test_on_macos_free_ports_cost_one_look_at_netstat(mac: DockerMac, macos: str) -> None:
     mac.mac.macos = macos
     assert mac.up() == (0, [], [STARTED, "netstat"])
     # Ports of clients, and of the servers that they talk to.
@@ -739,7 +736,7 @@ def test_on_macos_free_ports_cost_one_look_at_netstat(mac: Mac, macos: str) -> N
 
 @versions
 @pytest.mark.parametrize(("address", "proto"), [("*", "tcp46"), ("*", "tcp4"), ("127.0.0.1", "tcp4")])
-def test_on_macos_ones_own_process_is_named(mac: Mac, macos: str, address: str, proto: str) -> None:
+def test_on_macos_ones_own_process_is_named(mac: DockerMac, macos: str, address: str, proto: str) -> None:
     mac.mac.macos = macos
     mac.listen(8080, address, "node helper app", proto=proto)
     line = taken(8080, "node helper app (pid 12345)", "LOCALDEV_HTTP_PORT", 8081)
@@ -747,7 +744,7 @@ def test_on_macos_ones_own_process_is_named(mac: Mac, macos: str, address: str, 
 
 
 @versions
-def test_on_macos_another_address_is_in_nobodys_way(mac: Mac, macos: str) -> None:
+def test_on_macos_another_address_is_in_nobodys_way(mac: DockerMac, macos: str) -> None:
     mac.mac.macos = macos
     mac.mac.add_alias(ALIAS_IP, "255.255.255.255")
     mac.listen(8080, "*", proto="tcp6")
@@ -769,7 +766,7 @@ def test_on_macos_another_address_is_in_nobodys_way(mac: Mac, macos: str) -> Non
     ],
 )
 def test_on_macos_a_process_of_another_user_is_told_as_far_as_netstat_knows_it(
-    mac: Mac, macos: str, command: str, pid: int, shown: str
+    mac: DockerMac, macos: str, command: str, pid: int, shown: str
 ) -> None:
     mac.mac.macos = macos
     # One's own process on another address must not be taken for it.
@@ -778,7 +775,7 @@ def test_on_macos_a_process_of_another_user_is_told_as_far_as_netstat_knows_it(
     assert mac.up() == (1, [taken(5432, shown, "POSTGRES_PORT", 5433)], [ASKED, "netstat", "lsof"])
 
 
-def test_on_macos_containers_are_told_from_each_other(mac: Mac) -> None:
+def test_on_macos_containers_are_told_from_each_other(mac: DockerMac) -> None:
     for port in (8080, 5432):
         mac.listen(port, "127.0.0.1", "com.docker.backend", pid=900)
     mac.docker.answer(OURS)
@@ -797,7 +794,7 @@ def test_on_macos_containers_are_told_from_each_other(mac: Mac) -> None:
 @pytest.mark.parametrize(
     "command", ["com.docker.backend", "com.docke", "OrbStack Helper", "limactl", "ssh", "gvproxy", "vpnkit-bridge"]
 )
-def test_on_macos_when_no_engine_answers_its_process_is_left_to_compose(mac: Mac, command: str) -> None:
+def test_on_macos_when_no_engine_answers_its_process_is_left_to_compose(mac: DockerMac, command: str) -> None:
     mac.docker.answer(None)
     mac.listen(8080, "127.0.0.1", command)
     assert mac.up() == (0, [], [ASKED, STARTED, "netstat", "lsof"])
@@ -807,10 +804,9 @@ def test_on_macos_when_no_engine_answers_its_process_is_left_to_compose(mac: Mac
 
 @shells
 def test_on_macos_the_messages_are_the_same_under_every_shell(shell: str, rendered: Render, tmp_path: Path) -> None:
-    need_mac()
     path, *options = called(shell)
     # A Mac's /bin/sh is one program: bash in POSIX mode is what bash is as sh.
-    mac = Mac(tmp_path, rendered(**ANSWERS), path)
+    mac = DockerMac(tmp_path, rendered(**ANSWERS), path)
     mac.mac.decoys("lsof", "netstat")
     inside = ["/bin/sh"] if Path(path).name == "busybox" else ["/bin/sh", *options]
     mac.listen(8080, command="node")

@@ -1,15 +1,14 @@
-"""This project's own commands on a fresh clone, and what must never be in it."""
+"""This project's own commands on a fresh clone, how its files agree with each other, and what must never be in it."""
 
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pexpect
 import pytest
 import yaml
 
-from conftest import PROJECT, Run
+from conftest import PROJECT, TOOLS, Render, Run
 from needs import need_command, need_node
 
 
@@ -61,7 +60,6 @@ def test_an_old_python_is_refused_in_one_line(template: Path, run: Run, tmp_path
 
 
 def test_the_style_is_clean(run: Run) -> None:
-    tools = Path(sys.executable).parent
     found = run("sh", "tests/scripts", cwd=PROJECT, check=True).stdout.split()
     assert "template/localdev/host-alias" in found
     for command in (
@@ -70,8 +68,15 @@ def test_the_style_is_clean(run: Run) -> None:
         ("shellcheck", "-x", *found),
         ("shfmt", "-d", *found),
     ):
-        done = run(tools / command[0], *command[1:], cwd=PROJECT)
+        done = run(TOOLS / command[0], *command[1:], cwd=PROJECT)
         assert done.returncode == 0, done.stdout
+
+
+def test_no_test_module_imports_another_one() -> None:
+    for path in (*PROJECT.glob("tests/**/*.py"), *PROJECT.glob("bench/*.py"), *PROJECT.glob("docs/*.py")):
+        assert not re.search(r"^\s*(?:from|import) test_", path.read_text(), re.M), (
+            f"{path}: share it in a helper module"
+        )
 
 
 def test_dependencies_are_pinned_with_hashes_and_name_no_index() -> None:
@@ -137,7 +142,7 @@ def test_no_password_no_path_of_a_machine_and_no_registry_is_in_the_project(run:
 def test_github_can_read_what_is_for_it(run: Run, schema: str, names: str) -> None:
     files = sorted((PROJECT / ".github").glob(names))
     assert files
-    program = Path(sys.executable).with_name("check-jsonschema")
+    program = TOOLS / "check-jsonschema"
     done = run(program, "--builtin-schema", schema, *files, cwd=PROJECT)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -178,7 +183,7 @@ def test_githubs_runners_pull_the_images_of_the_template_and_run_scripts_that_ar
     assert sorted(images) == sorted(image for text in containers for image in re.findall("image: (.*)", text))
     assert {".ci/engine", ".ci/run", "sh tests/mac/confirm", "make test"} <= set(steps)
     done = run(
-        Path(sys.executable).with_name("shellcheck"),
+        TOOLS / "shellcheck",
         "-s",
         "bash",
         "-",
@@ -186,3 +191,11 @@ def test_githubs_runners_pull_the_images_of_the_template_and_run_scripts_that_ar
         input="set -e\n" + "\n".join(steps) + "\n",
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_the_stand_in_images_of_ci_have_the_tags_of_the_template(rendered: Render) -> None:
+    services = yaml.safe_load(
+        (rendered(databases="[postgres, mysql, redis, mongodb]") / "localdev/compose.yaml").read_text()
+    )["services"]
+    text = (PROJECT / ".ci/images").read_text()
+    assert all(service["image"] in text for service in services.values())

@@ -3,26 +3,19 @@
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from conftest import PROJECT, Render, Run
+from conftest import LOCALDEV, PROJECT, TOOLS, Render, Run
 from lab import Lab
 from machine import ALIAS_IP, retry
+from quotes import blocks
 
 README = (PROJECT / "README.md").read_text()
 ADDRESS = "https://github.com/copier-host-alias/copier-host-alias.git"
-TOOLS = Path(sys.executable).parent
-
-
-def blocks(section: str, language: str) -> list[str]:
-    """Return the code blocks of `language` below the heading `section`."""
-    text = README.split(f"\n## {section}\n")[1].split("\n## ")[0]
-    return re.findall(rf"```{language}\n(.*?)```", text, re.S)
 
 
 @pytest.fixture
@@ -53,7 +46,7 @@ def test_from_nothing_to_a_page_by_the_quick_start_alone(
 ) -> None:
     # The machine that has no alias yet is a lab, which has no network: what is downloaded is got before.
     lab = Lab(tmp_path_factory.mktemp("lab"), clean_env, rendered)
-    install, serve, look = blocks("Quick start", "sh")[:3]
+    install, serve, look = blocks(README, "sh", "Quick start")[:3]
     getting, starting = install.split("cd ../my-app\n")
     begin = time.monotonic()
     try:
@@ -75,8 +68,8 @@ def test_from_nothing_to_a_page_by_the_quick_start_alone(
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["uvx", "pipx"])
-def test_without_a_clone(newcomer: dict[str, str], run: Run, tmp_path: Path, number: int) -> None:
-    command = blocks("Quick start", "sh")[3].splitlines()[number]
+def test_the_template_comes_without_a_clone(newcomer: dict[str, str], run: Run, tmp_path: Path, number: int) -> None:
+    command = blocks(README, "sh", "Quick start")[3].splitlines()[number]
     (tmp_path / "bin").mkdir()
     for name in ("uvx", "uv", "pipx"):
         (tmp_path / "bin" / name).symlink_to(TOOLS / name)
@@ -89,7 +82,7 @@ def test_without_a_clone(newcomer: dict[str, str], run: Run, tmp_path: Path, num
 def test_trusting_once_in_copiers_settings_replaces_the_flag(
     newcomer: dict[str, str], copier: Run, tmp_path: Path
 ) -> None:
-    (settings,) = (block for block in blocks("Quick start", "yaml") if "trust" in block)
+    (settings,) = (block for block in blocks(README, "yaml", "Quick start") if "trust" in block)
     (tmp_path / "settings.yml").write_text(settings)
     without = copier("copy", "--defaults", ADDRESS, "my-app", cwd=tmp_path, env=newcomer)
     assert without.returncode == 4
@@ -128,7 +121,7 @@ def test_the_privileged_commands_are_those_that_run() -> None:
         ("/sbin/ip", "{{ alias_ip }}", "host-alias.service.jinja"),
     ):
         (shown,) = (line for line in README.splitlines() if line.startswith(command))
-        assert shown.replace(ALIAS_IP, variable) in (PROJECT / "template/localdev" / file).read_text()
+        assert shown.replace(ALIAS_IP, variable) in (LOCALDEV / file).read_text()
 
 
 def test_the_exit_codes_are_those_of_the_scripts_help(rendered: Render, run: Run) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from conftest import Run
 from machine import retry
+from versions import commit
 
 VERSION = "v100.1.0"
 # Writes down what it was called with; fails or waits where a test says so.
@@ -52,8 +53,7 @@ class Clone:
         return self.run("git", *words, cwd=self.folder, check=True).stdout.strip()
 
     def commit(self) -> None:
-        self.git("add", "-A")
-        self.git("commit", "-qm", "ready")
+        commit(self.folder, self.run, "ready", force=False)
 
     def replace(self, name: str, pattern: str, text: str) -> None:
         before = (self.folder / name).read_text()

@@ -12,9 +12,8 @@ import pymongo
 import pymysql
 import pytest
 import redis
-import yaml
 
-from conftest import PROJECT, Render, Run
+from conftest import Render, Run
 from machine import ALIAS_IP, curl, has_alias, is_free, service
 from needs import need
 
@@ -213,11 +212,3 @@ def test_without_root_containers_use_the_host_gateway_under_the_same_name(repo: 
             assert curl("http://gateway.localhost:18081/")[0] == 200
     finally:
         run("make", "dev-down", cwd=here, env=env, check=True)
-
-
-def test_the_stand_in_images_of_ci_have_the_tags_of_the_template(rendered: Render) -> None:
-    services = yaml.safe_load(
-        (rendered(databases="[postgres, mysql, redis, mongodb]") / "localdev/compose.yaml").read_text()
-    )["services"]
-    text = (PROJECT / ".ci/images").read_text()
-    assert all(service["image"] in text for service in services.values())

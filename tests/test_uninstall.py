@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import stat
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,22 +16,21 @@ from typing import Any, Protocol
 import pexpect
 import pytest
 
-from box import Box, an_etc, finish, need_box
+from box import USUAL_HOSTS, Box, an_etc, finish, need_box
 from conftest import Render, Run, as_data
-from fakemac import FakeMac
 from fakemac.commands.base import State
-from needs import need_mac
+from laptop import REPO, Laptop
+from machine import LABEL
+from needs import linux_only
 from stack import running_stack
+from versions import commit
 
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are missing; get them with: Linux")
-DOMAIN, IP = "shop.test", "10.254.254.254"
-LABEL = f"local.host-alias.{IP}"
+DOMAIN = "shop.test"
 ANSWERS = {"web_domain": DOMAIN, "native_services": "web:3000 api:4000", "databases": "[postgres]"}
-USUAL = b"127.0.0.1\tlocalhost\n::1\tlocalhost\n"
 DOCKER = "#!/bin/sh\nexit 0\n"
 
 
-class Machine(Protocol):
+class UsedMachine(Protocol):
     """A machine with a generated repo on it, whose user may become root."""
 
     def make(self, *words: str) -> "pexpect.spawn[str]":
@@ -66,12 +64,12 @@ def difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple
     return {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
 
 
-class LinuxMachine:
+class UsedLinux:
     """A box with an /etc, a /tmp and a home of its own."""
 
     def __init__(self, repo: Path, folder: Path, env: dict[str, str], systemd: bool) -> None:
         self.box = Box(repo, folder, env)
-        etc = an_etc(folder / "etc", USUAL).parent
+        etc = an_etc(folder / "etc", USUAL_HOSTS).parent
         wants = etc / "systemd/system/multi-user.target.wants"
         wants.mkdir(parents=True)
         (wants.parent / "other.service").write_text("[Service]\nExecStart=/bin/true\n")
@@ -109,27 +107,21 @@ class LinuxMachine:
         return self.box.source
 
 
-class MacMachine:
+class UsedMac:
     """A pretend Mac."""
 
-    home = "/Users/alice/my app's repo"
-
     def __init__(self, repo: Path, root: Path) -> None:
-        self.mac = FakeMac(root)
-        self.mac.put(repo, self.home)
-        # launchd's waiting times pass at once: how long they are is no part of what is tested.
-        self.mac.path("/bin/sleep").unlink()
-        self.mac.write("/bin/sleep", "#!/bin/sh\n", 0o755, owner=0)
+        self.mac = Laptop(root, repo)
         self.mac.write("/usr/local/bin/docker", DOCKER, 0o755)
-        self.mac.write("/private/etc/hosts", USUAL.decode(), owner=0)
+        self.mac.write("/private/etc/hosts", USUAL_HOSTS.decode(), owner=0)
         self.mac.sudo = "ok"
 
     def make(self, *words: str) -> "pexpect.spawn[str]":
-        return self.mac.spawn(["/usr/bin/make", "-s", *words], cwd=self.home, env={"NO_COLOR": "1"}, timeout=60)
+        return self.mac.spawn(["/usr/bin/make", "-s", *words], cwd=REPO, env={"NO_COLOR": "1"}, timeout=60)
 
     def everything(self) -> dict[str, Any]:
         root = self.mac.root
-        found: dict[str, Any] = facts(root, root / ".fakemac", self.mac.path(self.home))
+        found: dict[str, Any] = facts(root, root / ".fakemac", self.mac.path(REPO))
         with State(self.mac.state) as state:
             # What sudo remembers is sudo's own.
             return found | {
@@ -137,7 +129,7 @@ class MacMachine:
             }
 
     def repo(self) -> Path:
-        return self.mac.path(self.home)
+        return self.mac.path(REPO)
 
 
 # --- the repo ---------------------------------------------------------------------------------------------------------
@@ -158,8 +150,7 @@ def planted(request: pytest.FixtureRequest, template: Path, copier: Run, run: Ru
     repo.mkdir()
     for name, text in {"README.md": "# My app\n", ".gitignore": "*.log\n", **OWN[request.param]}.items():
         (repo / name).write_text(text)
-    for words in ("init -q", "add -A", "commit -qm mine"):
-        run("git", *words.split(), cwd=repo, check=True)
+    commit(repo, run, "mine", force=False)
     assert status(run, repo) == ""
     done = copier("copy", "--trust", "--defaults", *as_data(ANSWERS), template, repo, cwd=repo, check=True)
     lines = re.findall(r"^Add to (\S+):  (.+)$", done.stderr, re.M)
@@ -187,7 +178,7 @@ def how_to_undo(repo: Path) -> tuple[list[str], list[str]]:
 # --- before and after -------------------------------------------------------------------------------------------------
 
 
-def typed(machine: Machine, *words: str) -> tuple[int, str]:
+def typed(machine: UsedMachine, *words: str) -> tuple[int, str]:
     """Type make with `words`, and yes to each question: exit code, and what was on the screen."""
     child, seen = machine.make(*words), ""
     while child.expect([r"\[y/N\] ", pexpect.EOF]) == 0:
@@ -203,28 +194,27 @@ SYSTEMS = [pytest.param("linux", marks=linux_only), pytest.param("linux without 
 @pytest.fixture(params=SYSTEMS)
 def machine(
     request: pytest.FixtureRequest, planted: Path, tmp_path: Path, clean_env: dict[str, str]
-) -> Iterator[Machine]:
+) -> Iterator[UsedMachine]:
     """A machine that has never seen an alias, with the repo on it."""
     if request.param == "macos":
-        need_mac()
-        yield MacMachine(planted, tmp_path / "mac")
+        yield UsedMac(planted, tmp_path / "mac")
         return
     need_box()
-    made = LinuxMachine(planted, tmp_path, clean_env, systemd=request.param == "linux")
+    made = UsedLinux(planted, tmp_path, clean_env, systemd=request.param == "linux")
     yield made
     made.box.close()
 
 
-def test_what_the_readme_says_leaves_everything_as_it_was(machine: Machine, run: Run) -> None:
+def test_what_the_readme_says_leaves_everything_as_it_was(machine: UsedMachine, run: Run) -> None:
     before = machine.everything()
     for words in ("dev-up", "dev-alias", "dev-hosts", "dev-status", "dev-doctor", "dev-env"):
         code, text = typed(machine, words)
         assert code == 0 or words == "dev-doctor", text  # nothing listens, which is not what this is about
     used = difference(before, machine.everything())
-    hosts = "private/etc/hosts" if isinstance(machine, MacMachine) else "/etc/hosts"
+    hosts = "private/etc/hosts" if isinstance(machine, UsedMac) else "/etc/hosts"
     assert hosts in used, "the comparison sees what has changed"
     assert used.keys() & {"ip -details address", "state: lo0"}
-    assert isinstance(machine, MacMachine) or "nft list ruleset" in used
+    assert isinstance(machine, UsedMac) or "nft list ruleset" in used
 
     commands, names = how_to_undo(machine.repo())
     assert commands == ["make dev-down ARGS=--volumes", "make dev-hosts-down", "make dev-alias-down"]
@@ -232,7 +222,7 @@ def test_what_the_readme_says_leaves_everything_as_it_was(machine: Machine, run:
         code, text = typed(machine, *command.split()[1:])
         assert code == 0, text
     left = difference(before, machine.everything())
-    if isinstance(machine, MacMachine):
+    if isinstance(machine, UsedMac):
         # launchd's database of overrides outlives jobs and files: the README says so.
         assert left == {"state: disabled": ({}, {LABEL: False})}
         assert "launchctl print-disabled system" in (machine.repo() / "localdev/README.md").read_text()

@@ -120,6 +120,32 @@ def with_a_line_that_merges(old: str, new: str, line: str) -> str:
     return "".join([*ours[:place], line, *ours[place:]])
 
 
+def test_user_files_survive_an_update_and_a_second_one_changes_nothing(
+    own_template: Path, copier: Run, run: Run, tmp_path: Path
+) -> None:
+    repo = tmp_path / "app"
+    copier("copy", "--trust", "--defaults", "-q", own_template, repo, cwd=tmp_path, check=True)
+    mine = {"Makefile": "all:\n", "compose.yaml": "include: [localdev/compose.yaml]\n", "localdev/routes": "a 1\n"}
+    for name, text in mine.items():
+        (repo / name).write_text(text)
+    commit(repo, run)
+    release(
+        own_template, run, "v1.1.0",
+        {
+            "template/localdev/localdev.mk": ("# Short names", "# Some short names"),
+            "template/localdev/routes.jinja": ("# Your services", "# Services"),
+            "template/Makefile": ("# Yours", "# Still yours"),
+        },
+    )  # fmt: skip
+    copier("update", "--trust", "--defaults", "-q", "-a", ANSWERS, cwd=repo, check=True)
+    assert {name: (repo / name).read_text() for name in mine} == mine
+    assert "# Some short names" in (repo / "localdev/localdev.mk").read_text()
+    assert yaml.safe_load((repo / ANSWERS).read_text())["_commit"] == "v1.1.0"
+    commit(repo, run)
+    copier("update", "--trust", "--defaults", "-q", "-a", ANSWERS, cwd=repo, check=True)
+    assert run("git", "status", "--porcelain", cwd=repo, check=True).stdout == ""
+
+
 # The newest one in a monorepo, and with what the oldest could not be asked.
 @pytest.mark.parametrize(
     ("version", "below", "more"),
@@ -340,10 +366,9 @@ def test_an_update_goes_on_where_git_has_the_ignored_files_and_not_where_it_drop
 
 
 def test_a_new_file_that_git_ignores_comes_is_warned_about_and_the_next_update_stops(
-    template: Path, uncommitted: Path, run: Run, tmp_path: Path
+    template: Path, own_template: Path, uncommitted: Path, run: Run, tmp_path: Path
 ) -> None:
     repo = Path(shutil.copytree(uncommitted, tmp_path / "shop"))
-    own_template = Path(shutil.copytree(template, tmp_path / "template"))
     answers = repo / ANSWERS
     answers.write_text(answers.read_text().replace(str(template), str(own_template)))
     (repo / ".gitignore").write_text("*.new\n")
@@ -409,7 +434,7 @@ def change(committed: Path, template: Path, copier: Run, run: Run, tmp_path: Pat
     return change
 
 
-def test_another_address_takes_a_job_of_its_own_along(template: Path, copier: Run, run: Run, tmp_path: Path) -> None:
+def test_a_new_address_takes_a_job_of_its_own_along(template: Path, copier: Run, run: Run, tmp_path: Path) -> None:
     repo = tmp_path / "app"
     copier("copy", "--trust", "--defaults", "-q", template, repo, cwd=tmp_path, check=True)
     commit(repo, run)
@@ -422,7 +447,7 @@ def test_another_address_takes_a_job_of_its_own_along(template: Path, copier: Ru
     assert "label=local.host-alias.10.254.254.252\n" in (repo / "localdev/host-alias.conf").read_text()
 
 
-def test_another_address_under_the_same_name_of_ones_own(change: Change) -> None:
+def test_a_new_address_under_a_label_of_ones_own_asks_for_a_new_label(change: Change) -> None:
     _, lines = change(alias_ip="10.254.254.252")
     assert lines == [
         "Changed: alias_ip 10.254.254.253 -> 10.254.254.252. On every machine: make dev-up; it says how to remove the old boot job",
@@ -432,7 +457,7 @@ def test_another_address_under_the_same_name_of_ones_own(change: Change) -> None
     ]
 
 
-def test_another_slug(change: Change) -> None:
+def test_a_new_slug_names_what_keeps_the_old_one(change: Change) -> None:
     _, lines = change(project_slug="store", alias_label="com.example.store")
     assert lines == [
         "Changed: alias_label com.example.shop -> com.example.store. On every machine: make dev-up; it says how to remove the "
@@ -443,7 +468,7 @@ def test_another_slug(change: Change) -> None:
     ]
 
 
-def test_databases_that_come_and_go(change: Change) -> None:
+def test_databases_that_come_and_go_are_told_with_what_to_do(change: Change) -> None:
     _, lines = change(databases="[redis, mysql]")
     assert lines == [
         "No longer in the stack: postgres. On every machine: make dev-up ARGS=--remove-orphans",
@@ -452,7 +477,7 @@ def test_databases_that_come_and_go(change: Change) -> None:
     ]
 
 
-def test_another_proxy_then_none(change: Change, run: Run) -> None:
+def test_another_proxy_and_none_name_the_snippets_that_are_not_read_any_more(change: Change, run: Run) -> None:
     repo, lines = change(web_proxy="caddy")
     assert lines == ["Not read any more, as web_proxy is caddy: localdev/proxy/custom/mine.conf"]
     commit(repo, run)
@@ -466,7 +491,7 @@ def test_another_proxy_then_none(change: Change, run: Run) -> None:
     assert {path.name for path in (repo / "localdev/proxy").iterdir()} == {"custom"}
 
 
-def test_another_domain(change: Change) -> None:
+def test_a_new_domain_names_what_has_to_follow_it(change: Change) -> None:
     _, lines = change(web_domain="shop.test", native_services="web:3000")
     assert lines == [
         "web_domain shop.localhost -> shop.test: make dev-up writes localdev/names.yaml anew; commit it, too",
@@ -477,6 +502,6 @@ def test_another_domain(change: Change) -> None:
     ]
 
 
-def test_another_port(change: Change) -> None:
+def test_a_new_port_names_the_files_that_still_say_the_old_one(change: Change) -> None:
     _, lines = change(web_port=8082)
     assert lines == ["Your own files still say shop.localhost:8081: config/app.yml"]

@@ -381,6 +381,11 @@ class FakeMac:
         done = self.run(["/.fakemac/system/bin/python", "-IS", "-c", code], user=0)
         assert done.returncode == 0, done.stderr
 
+    def no_waiting(self):
+        """Let launchd's waiting times pass at once, where a test is not about how long they are."""
+        self.path("/bin/sleep").unlink()
+        self.path("/bin/sleep").symlink_to(self.path("/usr/bin/true").readlink())
+
     # ---- files
 
     def path(self, inside):
@@ -471,6 +476,11 @@ class FakeMac:
         """Loaded label -> {path, program, arguments, runs, exit, ...}; a job that still drains included."""
         with State(self.state) as state:
             return state["loaded"]
+
+    def load(self, inside):
+        """Let launchd load a daemon's file now, as a restart would."""
+        done = self.run(["/bin/launchctl", "bootstrap", "system", inside], user=0)
+        assert done.returncode == 0, done.stderr
 
     @property
     def hosts(self):

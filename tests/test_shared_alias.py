@@ -24,10 +24,10 @@ from conftest import Render, Run
 from fakemac import FakeMac
 from fakemac.commands.base import DEFAULTS
 from fakemac.commands.base import State as MacState
-from needs import need_mac
+from laptop import DAEMONS
+from needs import linux_only, need_mac
 from versions import commit, release, with_every_release
 
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are missing; get them with: Linux")
 IPS = ("10.254.254.254", "10.254.254.253", "203.0.113.7")
 OWN = "local.host-alias.{}"
 # The second label of an address; two have the same one, and the first repo to come keeps it.
@@ -68,7 +68,7 @@ class State:
     addresses: frozenset[str] = frozenset()
 
 
-class Machine(Protocol):
+class SharedMachine(Protocol):
     """A machine with all repos on it."""
 
     job: str
@@ -162,7 +162,7 @@ def after_reboot(state: State) -> State:
 # --- one command, and all that must be true afterwards ----------------------------------------------------------------
 
 
-def act(machine: Machine, fleet: list[Repo], verb: str, repo: Repo) -> None:
+def act(machine: SharedMachine, fleet: list[Repo], verb: str, repo: Repo) -> None:
     """Let `repo` do `verb`, and compare what it said and changed with the model."""
     before, asked = machine.state(), machine.asked()
     text = machine.texts[repo]
@@ -217,7 +217,7 @@ def act(machine: Machine, fleet: list[Repo], verb: str, repo: Repo) -> None:
             assert format_of(after.files[label]) >= format_of(was), told
 
 
-def look(machine: Machine, repos: list[Repo]) -> None:
+def look(machine: SharedMachine, repos: list[Repo]) -> None:
     """Compare what `status` says in each of the repos with what is there."""
     state = machine.state()
     for repo, (code, out) in zip(repos, machine.all_of(repos, "status"), strict=True):
@@ -245,7 +245,7 @@ SEQUENCES = settings(
 )
 
 
-def live(machine: Machine, fleet: list[Repo], first: int, steps: list[tuple[str, int]]) -> None:
+def live(machine: SharedMachine, fleet: list[Repo], first: int, steps: list[tuple[str, int]]) -> None:
     """Let the first repos of `fleet` do `up`, any of them all steps, then each `up` twice: at last there is nothing to do."""
     for repo in fleet[:first]:
         act(machine, fleet, "up", repo)
@@ -346,7 +346,7 @@ def parts(text: str) -> list[tuple[int, str]]:
 # --- Linux ------------------------------------------------------------------------------------------------------------
 
 
-class LinuxMachine:
+class SharedLinux:
     """A box; what pretends to be systemd runs the units."""
 
     job = f"{UNITS}/{{}}.service"
@@ -416,7 +416,7 @@ def test_no_repo_undoes_anothers_work_on_linux(
     @SEQUENCES
     @given(FLEETS, FIRST, STEPS)
     def sequence(fleet: list[Repo], first: int, steps: list[tuple[str, int]]) -> None:
-        machine = LinuxMachine(releases, tmp_path_factory.mktemp("box"), clean_env)
+        machine = SharedLinux(releases, tmp_path_factory.mktemp("box"), clean_env)
         try:
             live(machine, fleet, first, steps)
         finally:
@@ -428,10 +428,9 @@ def test_no_repo_undoes_anothers_work_on_linux(
 # --- macOS ------------------------------------------------------------------------------------------------------------
 
 HOME = "/Users/alice"
-DAEMONS = "/Library/LaunchDaemons"
 
 
-class MacMachine:
+class SharedMac:
     """A pretend Mac."""
 
     job = f"{DAEMONS}/{{}}.plist"
@@ -441,12 +440,10 @@ class MacMachine:
         self.mac = FakeMac(root)
         self.mac.put(folder, f"{HOME}/{folder.name}")
         self.home = f"{HOME}/{folder.name}"
-        # launchd's waiting times pass at once: how long they are is no part of what is tested.
-        self.mac.path("/bin/sleep").unlink()
-        self.mac.write("/bin/sleep", "#!/bin/sh\n", 0o755, owner=0)
+        self.mac.no_waiting()
         self.mac.sudo = "ok"
 
-    def fresh(self) -> "MacMachine":
+    def fresh(self) -> "SharedMac":
         """Make it a machine that has never seen an alias."""
         with MacState(self.mac.state) as state:
             state |= DEFAULTS | {"sudo": "ok"}
@@ -493,13 +490,13 @@ class MacMachine:
 
 
 @pytest.fixture(scope="session")
-def shared_mac(releases: Path, tmp_path_factory: pytest.TempPathFactory) -> MacMachine:
+def shared_mac(releases: Path, tmp_path_factory: pytest.TempPathFactory) -> SharedMac:
     need_mac()
-    return MacMachine(releases, tmp_path_factory.mktemp("mac") / "mac")
+    return SharedMac(releases, tmp_path_factory.mktemp("mac") / "mac")
 
 
 @pytest.mark.timeout(900)
-def test_no_repo_undoes_anothers_work_on_macos(shared_mac: MacMachine) -> None:
+def test_no_repo_undoes_anothers_work_on_macos(shared_mac: SharedMac) -> None:
     @SEQUENCES
     @given(FLEETS, FIRST, STEPS)
     def sequence(fleet: list[Repo], first: int, steps: list[tuple[str, int]]) -> None:
@@ -510,7 +507,7 @@ def test_no_repo_undoes_anothers_work_on_macos(shared_mac: MacMachine) -> None:
 
 # --- a few lives in full ----------------------------------------------------------------------------------------------
 
-Make = Callable[..., Machine]
+Make = Callable[..., SharedMachine]
 
 
 @pytest.fixture(params=[pytest.param("linux", marks=linux_only), "macos"])
@@ -520,12 +517,12 @@ def make_machine(
     """Makes machines, of each system, with the repos of a folder: by default all."""
     boxes = contextlib.ExitStack()
 
-    def make(folder: Path = releases) -> Machine:
+    def make(folder: Path = releases) -> SharedMachine:
         if request.param == "macos":
             shared = request.getfixturevalue("shared_mac")
-            return shared.fresh() if folder == releases else MacMachine(folder, tmp_path_factory.mktemp("mac") / "mac")
+            return shared.fresh() if folder == releases else SharedMac(folder, tmp_path_factory.mktemp("mac") / "mac")
         need_box()
-        machine = LinuxMachine(folder, tmp_path_factory.mktemp("box"), clean_env)
+        machine = SharedLinux(folder, tmp_path_factory.mktemp("box"), clean_env)
         boxes.callback(machine.box.close)
         return machine
 
@@ -534,7 +531,7 @@ def make_machine(
 
 
 @pytest.fixture
-def machine(make_machine: Make) -> Machine:
+def machine(make_machine: Make) -> SharedMachine:
     """A machine with all repos."""
     return make_machine()
 
@@ -544,7 +541,7 @@ def named(version: str, label: str = OWN, ip: str = IPS[0]) -> Repo:
     return Repo(version, label.format(ip), ip)
 
 
-def set_up(machine: Machine, *repos: Repo) -> State:
+def set_up(machine: SharedMachine, *repos: Repo) -> State:
     """Run `up` in each of the repos, which must work; return what is there then."""
     for repo in repos:
         code, _, err = machine.say(repo, "up")
@@ -552,7 +549,7 @@ def set_up(machine: Machine, *repos: Repo) -> State:
     return machine.state()
 
 
-def removal(machine: Machine, text: str, label: str) -> str:
+def removal(machine: SharedMachine, text: str, label: str) -> str:
     """Return the commands for the removal of a boot job as a person copies them from a message."""
     line = re.search(rf"^host-alias: {re.escape(machine.job.format(label))} .*?: (sudo .*)$", text, re.M)
     assert line, text
@@ -560,7 +557,7 @@ def removal(machine: Machine, text: str, label: str) -> str:
 
 
 @pytest.mark.parametrize("answer", ["n", "", "nay", "\x04"])
-def test_down_asks_and_a_no_changes_nothing(machine: Machine, answer: str) -> None:
+def test_down_asks_and_a_no_changes_nothing(machine: SharedMachine, answer: str) -> None:
     ours, theirs = named("current"), named("newer")
     before, asked = set_up(machine, ours, theirs), machine.asked()
     child = machine.on_terminal(ours, "down")
@@ -575,7 +572,7 @@ def test_down_asks_and_a_no_changes_nothing(machine: Machine, answer: str) -> No
 
 
 @pytest.mark.parametrize("answer", ["y", "Yes"])
-def test_after_a_yes_the_others_are_cut_off(machine: Machine, answer: str) -> None:
+def test_after_a_yes_the_others_are_cut_off(machine: SharedMachine, answer: str) -> None:
     ours, theirs, elsewhere = named("current"), named("newer"), named("older", SECOND[IPS[1]], IPS[1])
     set_up(machine, ours, theirs, elsewhere)
     asked = machine.asked()
@@ -589,7 +586,7 @@ def test_after_a_yes_the_others_are_cut_off(machine: Machine, answer: str) -> No
     assert machine.say(elsewhere, "check") == (0, "", "")
 
 
-def test_on_a_mac_a_yes_is_followed_by_one_prompt_for_the_password(shared_mac: MacMachine) -> None:
+def test_on_a_mac_a_yes_is_followed_by_one_prompt_for_the_password(shared_mac: SharedMac) -> None:
     machine, ours = shared_mac.fresh(), named("current")
     set_up(machine, ours)
     machine.mac.sudo = "needs-password"
@@ -604,7 +601,9 @@ def test_on_a_mac_a_yes_is_followed_by_one_prompt_for_the_password(shared_mac: M
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_down_refuses_for_another_boot_job_and_its_commands_remove_that_one(machine: Machine, terminal: bool) -> None:
+def test_down_refuses_for_another_boot_job_and_its_commands_remove_that_one(
+    machine: SharedMachine, terminal: bool
+) -> None:
     ours, theirs = named("current"), named("current", SECOND[IPS[0]])
     both, asked = set_up(machine, ours, theirs), machine.asked()
     code, text = finish(machine.on_terminal(ours, "down")) if terminal else machine.say(ours, "down", "--yes")[::2]
@@ -620,7 +619,7 @@ def test_down_refuses_for_another_boot_job_and_its_commands_remove_that_one(mach
 
 @pytest.mark.parametrize("first", [None, "v0.4.0", "older"])
 def test_an_up_that_waited_for_the_password_leaves_what_a_newer_one_did_meanwhile(
-    machine: Machine, first: str | None
+    machine: SharedMachine, first: str | None
 ) -> None:
     ours, theirs = named("current"), named("newer")
     if first:

@@ -6,65 +6,50 @@ import os
 import plistlib
 import re
 import shlex
-import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from box import Box, need_box
-from conftest import PROJECT, Render, Run
-from test_hook import ANSWERS, commit, release
+from box import Box
+from conftest import PROJECT, TOOLS, Run
+from fleet import LOOP, MAKE_FLEET, PAGE, measured
+from machine import ALIAS_IP as IP
+from quotes import blocks
+from versions import ANSWERS, commit, release
 
-PAGE = (PROJECT / "docs/many-repos.md").read_text()
-IP = "10.254.254.254"
-TOOLS = Path(sys.executable).parent
 INSTALLED = "/opt/my-app"
 COMMAND = f"/bin/sh {INSTALLED}/localdev/host-alias up"
 
 
-def blocks(language: str) -> list[str]:
-    """Return the page's code blocks of `language`, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.S | re.M)
-
-
-LOOP = blocks("sh")[1]
-
-
 def test_every_way_to_set_up_a_machine_runs_the_same_command() -> None:
-    assert blocks("sh")[0] == f"{COMMAND}\n"
-    ansible, cloud = (yaml.safe_load(block) for block in blocks("yaml"))
+    assert blocks(PAGE, "sh")[0] == f"{COMMAND}\n"
+    ansible, cloud = (yaml.safe_load(block) for block in blocks(PAGE, "yaml"))
     copied, ran = (next(iter(value for key, value in task.items() if key.startswith("ansible."))) for task in ansible)
     assert ran == COMMAND
     # Without a slash at its end, Ansible copies the folder itself.
     assert copied["dest"] + copied["src"] == f"{INSTALLED}/localdev"
     assert copied["owner"] == "root" and "w" not in copied["mode"].split("go=")[1]
-    assert blocks("yaml")[1].startswith("#cloud-config\n")
+    assert blocks(PAGE, "yaml")[1].startswith("#cloud-config\n")
     assert cloud["runcmd"][-1] == COMMAND
     assert shlex.split(cloud["runcmd"][0])[-1] == INSTALLED
 
 
 def test_the_managed_profile_allows_our_job() -> None:
-    (block,) = blocks("xml")
+    (block,) = blocks(PAGE, "xml")
     (rule,) = plistlib.loads(f'<plist version="1.0"><dict>{block}</dict></plist>'.encode())["Rules"]
     label = yaml.safe_load((PROJECT / "copier.yml").read_text())["alias_label"]["default"]
     assert rule["RuleType"] == "LabelPrefix" and label.startswith(rule["RuleValue"])
 
 
 @pytest.fixture
-def box(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> Iterator[Box]:
+def box(box: Box) -> Box:
     """A machine with systemd and without sudo, on which nothing is installed in /opt."""
-    need_box()
-    made = Box(repo(), tmp_path, clean_env)
-    made.fake_systemd()
-    made.root("mount -t tmpfs none /opt")
-    yield made
-    made.close()
+    box.fake_systemd()
+    box.root("mount -t tmpfs none /opt")
+    return box
 
 
 def install(box: Box, way: str, run: Run, tmp_path: Path) -> None:
@@ -75,7 +60,7 @@ def install(box: Box, way: str, run: Run, tmp_path: Path) -> None:
         return
     commit(box.source, run)
     run("git", "tag", "v1.0.0", cwd=box.source, check=True)
-    clone = yaml.safe_load(blocks("yaml")[1])["runcmd"][0]
+    clone = yaml.safe_load(blocks(PAGE, "yaml")[1])["runcmd"][0]
     address = next(word for word in shlex.split(clone) if word.startswith("https://"))
     config = tmp_path / "cloud.gitconfig"
     config.write_text(f'[safe]\n\tdirectory = *\n[url "file://{box.source}"]\n\tinsteadOf = {address}\n')
@@ -124,7 +109,7 @@ def test_the_exit_codes_are_those_of_the_page(box: Box, run: Run, tmp_path: Path
 
 
 def test_renovate_accepts_its_configuration(run: Run, tmp_path: Path) -> None:
-    admin, repo, off = blocks("json")
+    admin, repo, off = blocks(PAGE, "json")
     for name, text in (("repo", repo), ("off", off)):
         (tmp_path / f"{name}.json").write_text(text)
         done = run(
@@ -146,36 +131,6 @@ def test_renovate_accepts_its_configuration(run: Run, tmp_path: Path) -> None:
 
 # Each combination of edits and of kinds of repos; `make bench` updates a hundred.
 FLEET = 30
-MAKE_FLEET = """
-import sys, itertools
-from pathlib import Path
-import copier
-
-template, folder = sys.argv[1], Path(sys.argv[2])
-databases = [[], ["postgres"], ["postgres", "redis"], ["mysql"], ["mongodb", "redis"]]
-for number in range(int(sys.argv[3])):
-    copier.run_copy(
-        template, folder / f"repo-{number}", vcs_ref=["v1.0.0", "v1.1.0"][number % 2], defaults=True, quiet=True,
-        skip_tasks=True, data={
-            "project_slug": f"app-{number}", "web_port": 9000 + number, "databases": databases[number % 5],
-            "web_proxy": ["nginx", "caddy", "none"][number % 3], "native_services": f"web:{3000 + number}",
-        },
-    )
-"""
-
-
-def measured(command: list[str], cwd: Path, env: dict[str, str]) -> tuple[int, str, dict[str, float]]:
-    """Run `command`; return exit code, output, and its seconds, seconds of CPU, and the MiB of its biggest process."""
-    with (cwd / "output").open("w+") as output:
-        begin = time.monotonic()
-        process = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        # The usage of a child has that of the children that it waited for in it.
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.monotonic() - begin
-        output.seek(0)
-        figures = {"wall": seconds, "cpu": usage.ru_utime + usage.ru_stime, "peak": usage.ru_maxrss / 1024}
-        return process.returncode, output.read(), figures
 
 
 def first_line(path: Path) -> tuple[str, str]:
@@ -204,19 +159,18 @@ def edit(repo: Path, number: int) -> dict[str, str]:
 
 @pytest.mark.timeout(1800)
 def test_a_fleet_of_repos_is_updated_in_one_run_and_none_is_lost(
-    template: Path, run: Run, clean_env: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    own_template: Path, run: Run, clean_env: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = Path(shutil.copytree(template, tmp_path / "template"))
     mk = "template/localdev/localdev.mk"
-    release(own, run, "v1.1.0", {mk: (first_line(own / mk)[0], "# Names, second edition.")})
+    release(own_template, run, "v1.1.0", {mk: (first_line(own_template / mk)[0], "# Names, second edition.")})
     # What is the users' changes in the template, too: in their repos it does not.
-    new = {name: first_line(own / name) for name in ("template/Makefile", "template/localdev/routes.jinja")}
+    new = {name: first_line(own_template / name) for name in ("template/Makefile", "template/localdev/routes.jinja")}
     new[mk] = ("# Names, second edition.", "# Names, third edition.")
-    release(own, run, "v1.2.0", new)
+    release(own_template, run, "v1.2.0", new)
     home = tmp_path / "home"
     fleet = home / "src"
     fleet.mkdir(parents=True)
-    run(sys.executable, "-c", MAKE_FLEET, own, fleet, str(FLEET), cwd=tmp_path, check=True)
+    run(sys.executable, "-c", MAKE_FLEET, own_template, fleet, str(FLEET), cwd=tmp_path, check=True)
     answers: dict[int, dict[str, Any]] = {}
     mine: dict[int, dict[str, str]] = {}
     conflict, dirty = 20, 23
