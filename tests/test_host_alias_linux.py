@@ -56,7 +56,7 @@ def test_from_a_fresh_machine_to_the_address_and_back(plain: Box) -> None:
     assert plain("plan") == (0, "", "")
     assert plain("status") == (
         0,
-        f"address  {IP}  present on lo\ndaemon   {UNIT}  not possible here: systemd does not run here\n",
+        f"address  {IP}  present on lo\njob      {UNIT}  not possible here: systemd does not run here\n",
         "",
     )
     code, out, err = plain("down", "--yes")

@@ -425,7 +425,7 @@ def test_beside_the_old_boot_job_ours_is_installed_and_the_old_one_named(laptop:
     assert mac.say("up") == (0, "", "")
     assert mac.say("status") == (
         0,
-        f"address  {OLD_IP}  present on lo0\ndaemon   {ours}  installed\nalso     {OLD_PLIST}  claims {OLD_IP}\n",
+        f"address  {OLD_IP}  present on lo0\njob      {ours}  installed\nalso     {OLD_PLIST}  claims {OLD_IP}\n",
         "",
     )
     before = mac.everything()

@@ -201,7 +201,7 @@ def act(machine: SharedMachine, fleet: list[Repo], verb: str, repo: Repo) -> Non
         if code == 1 and not in_conflict(before, repo):
             assert any(machine.job.format(label) in err for label, ip in others(before, repo).items() if ip == repo.ip)
         if not repo.is_old and (code == 4 or after != before):
-            assert re.search(rf"{re.escape(repo.ip)} .*every project of this machine .* is cut off", err), told
+            assert re.search(rf"{re.escape(repo.ip)} .*every (repo|project) of this machine .* is cut off", err), told
     else:
         assert (after, asked) == (before, 0), told
         if verb == "plan":
