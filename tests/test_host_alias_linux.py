@@ -778,7 +778,7 @@ def test_a_unit_for_a_similar_address_is_nobodys_business(machine: Booted) -> No
     machine.sh(f"printf '{OTHER_UNIT.format(ip='10.254.254.25')}' >{UNITS}/other.service")
     code, _, err = machine("up")
     assert code == 0
-    assert f"{UNITS}/other.service adds 10.254.254.25. If no project" in err
+    assert f"{UNITS}/other.service adds 10.254.254.25. If no repo" in err
     assert f"also     {UNITS}/other.service  adds 10.254.254.25\n" in machine("status")[1]
     assert machine("down", "--yes")[0] == 0
 
