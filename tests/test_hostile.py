@@ -229,7 +229,8 @@ class Copier:
 
     def __init__(self, folder: Path) -> None:
         source = folder / "source"
-        shutil.copytree(PROJECT / "template", source / "template")
+        for name in ("template", "containers"):
+            shutil.copytree(PROJECT / name, source / name)
         shutil.copy(PROJECT / "copier.yml", source)
         self.worker = Worker(str(source), folder / "my app", defaults=True, quiet=True, unsafe=True)
         env = self.worker.jinja_env

@@ -66,7 +66,7 @@ def check(routes: list[Route]) -> Iterator[Finding]:
             text = f"{host} resolves to {', '.join(addresses)}, not to 127.0.0.1"
             yield fail("names.elsewhere", "names", text, f"{removal(host)}make dev-hosts")
     if good:
-        yield ok("names.resolve", "names", f"{join(good)} {'leads' if len(good) == 1 else 'lead'} to 127.0.0.1")
+        yield ok("names.resolve", "names", f"{join(good)} {'resolves' if len(good) == 1 else 'resolve'} to 127.0.0.1")
     if lost[True]:
         text = (
             f"Chrome, Firefox and curl know {join(lost[True])}, this machine's resolver (Safari, Java, Node) does not"
