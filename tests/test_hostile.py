@@ -236,7 +236,7 @@ class Copier:
         env = self.worker.jinja_env
         # Compiling the validators anew for each answer would take most of the time.
         env.from_string = functools.cache(env.from_string)
-        self.names = [path.relative_to(source).as_posix() for path in sorted(source.rglob("*.jinja"))]
+        self.names = [path.relative_to(source).as_posix() for path in sorted((source / "template").rglob("*.jinja"))]
 
     def ask(self, recorded: dict[str, Any] | None = None, **answers: Any) -> dict[str, Any]:
         """Return all answers when `answers` are given as data; raises what Copier raises for a bad one."""
@@ -615,13 +615,13 @@ def test_at_the_prompt_a_hostile_answer_is_refused_and_the_next_one_counts(
     )
     hostile = {
         "Short name": ("$(id)", "Type 1-40 of a-z", "2048"),
-        "Which address": ("10.254.254.２５４", "Type four numbers", "10.1.2.3"),
-        "Name of the job": ("a.b%n", "Type reverse-DNS", "a.b"),
         "run natively": ("web:80;id", "Type name:port pairs", "web:80"),
         "Which databases": None,
         "Which web proxy": None,
         "Under which domain": ("{{x}}.test", "Type a domain", "shop.test"),
         "On which port": ("80`id`", "Invalid input", "80"),
+        "At which address": ("10.254.254.２５４", "Type four numbers", "10.1.2.3"),
+        "Name of the job": ("a.b%n", "Type reverse-DNS", "a.b"),
     }
     for question, typed in hostile.items():
         child.expect(question)
