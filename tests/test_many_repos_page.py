@@ -226,7 +226,7 @@ def test_a_fleet_of_repos_is_updated_in_one_run_and_none_is_lost(
             f" peak {all_of_them['peak']:.0f} MiB; one repo: {one['wall']:.1f} s, {one['cpu']:.1f} s of CPU,"
             f" peak {one['peak']:.0f} MiB"
         )
-    # Flat: nothing is kept from one repo to the next. CPU and not wall time: others may use this machine.
+    # Flat: nothing is kept from one repo to the next. CPU and not wall time: others may use this machine, which may be slow.
     assert all_of_them["peak"] < 1.25 * one["peak"]
     assert all_of_them["peak"] < 150
-    assert all_of_them["cpu"] < 6 * FLEET
+    assert all_of_them["cpu"] < 1.6 * one["cpu"] * FLEET
