@@ -134,7 +134,7 @@ def test_an_update_costs_little_more_than_that_of_one_file(
     commands, prepare = [], []
     for name, source, changed in (
         ("floor", plain(1), "template/file0"),
-        ("ours", template, "template/localdev/localdev.mk"),
+        ("ours", template, "template/.localdev/localdev.mk"),
     ):
         own = Path(shutil.copytree(source, tmp_path / f"{name}-template"))
         repo = tmp_path / name
@@ -268,7 +268,7 @@ def test_a_hundred_repos_take_a_hundred_times_as_long_as_one(
 ) -> None:
     number, kinds = (2, 1) if figures.quick else (100, 5)
     own = Path(shutil.copytree(template, tmp_path / "template"))
-    mk = "template/localdev/localdev.mk"
+    mk = "template/.localdev/localdev.mk"
     for version, title in (("v1.1.0", "# Second edition."), ("v1.2.0", "# Third edition.")):
         release(own, run, version, {mk: ((own / mk).read_text().splitlines()[0], title)})
     everything = tmp_path / "all"

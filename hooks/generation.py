@@ -22,10 +22,10 @@ SOURCE = Path(__file__).resolve().parents[1]
 COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 WORKFLOW = ".github/workflows/localdev-update.yml"
 MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
-ROUTES = "localdev/routes"
-SNIPPETS = "localdev/proxy/custom/"
+ROUTES = ".localdev/routes"
+SNIPPETS = ".localdev/proxy/custom/"
 # It follows from routes: `make dev-up` writes it.
-NAMES = "localdev/names.yaml"
+NAMES = ".localdev/names.yaml"
 
 
 def git(root: Path, *arguments: str, stdin: str = "") -> str:
@@ -121,7 +121,7 @@ def warnings(root: Path, answers_file: str) -> list[str]:
 def conflicts(root: Path, answers_file: str) -> list[str]:
     """Return which files Copier left with conflict markers and how to go on: it exits 0 with them, and says nothing."""
     unmerged = {line.split("\t", 1)[1] for line in git(root, "ls-files", "-uz", "--", ".").split("\0") if line}
-    rejected = {str(path.relative_to(root)) for path in (root / "localdev").rglob("*.rej")}
+    rejected = {str(path.relative_to(root)) for path in (root / ".localdev").rglob("*.rej")}
     rejected |= {f"{name}.rej" for name in generated(root, answers_file) if (root / f"{name}.rej").is_file()}
     lines = []
     if unmerged:
@@ -175,12 +175,12 @@ def missing_includes(root: Path) -> list[str]:
     """Return one line for each of the user's own files that does not include ours yet: the line to add to it."""
     lines = []
     makefile = first_file(root, MAKEFILES)
-    if makefile and not re.search(r"^-?include\s.*localdev/localdev\.mk", decoded(makefile), re.M):
-        lines.append(f"Add to {makefile.name}:  include localdev/localdev.mk")
+    if makefile and not re.search(r"^-?include\s.*[.]localdev/localdev\.mk", decoded(makefile), re.M):
+        lines.append(f"Add to {makefile.name}:  include .localdev/localdev.mk")
     compose = first_file(root, COMPOSE_FILES)
-    if compose and "localdev/compose.yaml" not in decoded(compose):
-        lines.append(f"Add to {compose.name}:  include: [localdev/compose.yaml]")
-    script, workflow = "localdev/sh/update-pr.sh", root / WORKFLOW
+    if compose and ".localdev/compose.yaml" not in decoded(compose):
+        lines.append(f"Add to {compose.name}:  include: [.localdev/compose.yaml]")
+    script, workflow = ".localdev/sh/update-pr.sh", root / WORKFLOW
     if (root / script).is_file() and workflow.is_file() and script not in decoded(workflow):
         lines.append(f"Add to {WORKFLOW}:  - run: sh {script}")
     return lines
@@ -189,10 +189,10 @@ def missing_includes(root: Path) -> list[str]:
 def service_clashes(root: Path) -> list[str]:
     """Return one line for each service name that the repo's own Compose file takes from ours: Compose refuses both."""
     compose = first_file(root, COMPOSE_FILES)
-    ours = mapping(decoded(root / "localdev/compose.yaml")).get("services") or {}
+    ours = mapping(decoded(root / ".localdev/compose.yaml")).get("services") or {}
     theirs = mapping(decoded(compose)).get("services") if compose else None
     return [
-        f"The service {name} is in {compose.name} and in localdev/compose.yaml: rename yours in {compose.name}"
+        f"The service {name} is in {compose.name} and in .localdev/compose.yaml: rename yours in {compose.name}"
         for name in sorted(set(ours) & set(theirs or {}))
         if compose
     ]
@@ -204,7 +204,7 @@ def still_said(root: Path, value: str) -> list[str]:
     found = set()
     for line in git(root, "grep", "-IzF", "-e", value, "--", ".").splitlines():
         name, _, text = line.partition("\0")
-        own = not name.startswith(("localdev/", ".copier-answers.")) or name == ROUTES or name.startswith(SNIPPETS)
+        own = not name.startswith((".localdev/", ".copier-answers.")) or name == ROUTES or name.startswith(SNIPPETS)
         comment = name == ROUTES and text.lstrip().startswith("#")
         if own and not comment and whole.search(text):
             found.add(name)
@@ -275,7 +275,7 @@ def service_changes(root: Path, before: Answers, now: Answers) -> list[str]:
 
 def suffixes_read(proxy: str) -> set[str]:
     """Return the endings of the snippets that `proxy` includes, as its own configuration says."""
-    files = (path for path in (SOURCE / "template/localdev/proxy" / proxy).rglob("*") if path.is_file())
+    files = (path for path in (SOURCE / "template/.localdev/proxy" / proxy).rglob("*") if path.is_file())
     return {found for path in files for found in re.findall(rf"/{SNIPPETS}(?:[a-z]+/)*\*(\.[a-z]+)", decoded(path))}
 
 
@@ -328,7 +328,7 @@ def changes(root: Path, answers_file: str) -> list[str]:
 def verdict(root: Path) -> str:
     """Return in one line whether this machine has the alias, as `host-alias check` says it."""
     done = subprocess.run(
-        ["sh", "localdev/host-alias", "check"], cwd=root, capture_output=True, text=True, timeout=30, check=False
+        ["sh", ".localdev/host-alias", "check"], cwd=root, capture_output=True, text=True, timeout=30, check=False
     )
     if done.returncode == 0:
         return done.stderr.strip() or "host-alias: this machine is ready"

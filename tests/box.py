@@ -73,7 +73,7 @@ class Box:
         self.commands.mkdir()
         self.repo = Path("/mnt") / repo.name
         self.source = repo
-        self.script = self.repo / "localdev" / "host-alias"
+        self.script = self.repo / ".localdev" / "host-alias"
         # A whiteout: there is no sudo unless a test brings one.
         os.mknod(self.commands / "sudo", stat.S_IFCHR, 0)
         # cat ends with the test: its standard input closes, and the namespaces go with it.
@@ -172,8 +172,8 @@ class HostsBox(Box):
     def __init__(self, repo: Path, folder: Path, env: dict[str, str]) -> None:
         """Make the box, whose /etc/hosts is the usual one."""
         super().__init__(repo, folder, env)
-        self.script = self.repo / "localdev/sh/hosts.sh"
-        (repo / "localdev/sh/hosts.sh").chmod(0o755)  # in a repo, make says sh
+        self.script = self.repo / ".localdev/sh/hosts.sh"
+        (repo / ".localdev/sh/hosts.sh").chmod(0o755)  # in a repo, make says sh
         self.hosts = an_etc(folder / "etc", USUAL_HOSTS)
         self.root(f"mount --bind {self.hosts.parent} /etc")
 
@@ -183,12 +183,12 @@ class HostsBox(Box):
 
     def add_route(self, line: str) -> None:
         """Add a line to routes."""
-        with (self.source / "localdev/routes").open("a") as routes:
+        with (self.source / ".localdev/routes").open("a") as routes:
             routes.write(f"{line}\n")
 
     def set_domain(self, domain: str) -> None:
         """Change the domain in the configuration, as another project's would be."""
-        conf = self.source / "localdev/host-alias.conf"
+        conf = self.source / ".localdev/host-alias.conf"
         lines = [f"domain={domain}" if line.startswith("domain=") else line for line in conf.read_text().splitlines()]
         conf.write_text("\n".join(lines) + "\n")
 

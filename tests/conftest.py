@@ -19,7 +19,7 @@ from machine import ALIAS_IP, has_alias
 from needs import need, need_command, need_engine, need_node
 
 PROJECT = Path(__file__).parents[1]
-LOCALDEV = PROJECT / "template/localdev"
+LOCALDEV = PROJECT / "template/.localdev"
 # The commands that requirements-test.txt brings.
 TOOLS = Path(sys.executable).parent
 PROXIES = [

@@ -138,8 +138,8 @@ class Repo:
     source: Path
 
     def write_routes(self, text: str) -> None:
-        """Replace localdev/routes."""
-        (self.source / "localdev/routes").write_text(text)
+        """Replace .localdev/routes."""
+        (self.source / ".localdev/routes").write_text(text)
 
 
 class Lab(Place):
@@ -250,7 +250,7 @@ class Lab(Place):
 
     def doctor(self, repo: Repo, *arguments: str, **more: Any) -> list[dict[str, Any]]:
         """Return the findings of the repo's doctor."""
-        done = self.run("python3", "localdev/doctor", "--json", *arguments, cwd=repo.path, **more)
+        done = self.run("python3", ".localdev/doctor", "--json", *arguments, cwd=repo.path, **more)
         assert done.stderr == ""
         report = json.loads(done.stdout)
         assert report["ok"] == (done.returncode == 0) == (not report["failures"])

@@ -13,7 +13,7 @@ from machine import LABEL
 from needs import need_mac
 
 REPO = "/Users/alice/my app's repo"
-HOST_ALIAS = f"{REPO}/localdev/host-alias"
+HOST_ALIAS = f"{REPO}/.localdev/host-alias"
 DAEMONS = "/Library/LaunchDaemons"
 PLIST = f"{DAEMONS}/{LABEL}.plist"
 
@@ -41,7 +41,7 @@ class Laptop(FakeMac):
         super().__init__(root, **options)
         self.put(repo, REPO)
         self.no_waiting()
-        self.plist = self.path(f"{REPO}/localdev/host-alias.plist").read_text()
+        self.plist = self.path(f"{REPO}/.localdev/host-alias.plist").read_text()
 
     def say(self, *words: str, **options: Any) -> tuple[int, str, str]:
         """Run host-alias without a terminal: exit code, standard output, standard error."""

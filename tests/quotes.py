@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from conftest import PROJECT
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
-# A block that begins with a comment, and has a service and its port on each line, is an example of `localdev/routes`.
+# A block that begins with a comment, and has a service and its port on each line, is an example of `.localdev/routes`.
 ROUTES = re.compile(r"# service\b.*\n(?:[a-z][a-z0-9-]* +(?:[\w.-]+:)?\d+(?: +\S+)*\n|#.*\n|\n)*")
 
 

@@ -44,10 +44,10 @@ class Stack:
         path.write_text(path.read_text() + text)
 
     def write_routes(self, text: str) -> None:
-        """Replace localdev/routes as editors do, by a new file: a container must not keep the old one."""
-        new = self.repo / "localdev/routes.new"
+        """Replace .localdev/routes as editors do, by a new file: a container must not keep the old one."""
+        new = self.repo / ".localdev/routes.new"
         new.write_text(text)
-        new.rename(self.repo / "localdev/routes")
+        new.rename(self.repo / ".localdev/routes")
 
 
 @contextlib.contextmanager
@@ -63,7 +63,7 @@ def running_stack(
     for name, port in ports.items():
         need(is_free(int(port)), f"port {port} of 127.0.0.1 ({name})", "stop what listens there")
     repo = Path(shutil.copytree(rendered(**answers), folder / "my app's repo"))
-    conf = dict(line.split("=", 1) for line in (repo / "localdev/host-alias.conf").read_text().splitlines()[1:])
+    conf = dict(line.split("=", 1) for line in (repo / ".localdev/host-alias.conf").read_text().splitlines()[1:])
     stack = Stack(repo, conf, ports, run)
     prepare(stack)
     try:

@@ -77,7 +77,7 @@ class Booted:
 
     def __call__(self, *words: str, user: str = "root") -> Result:
         """Run host-alias of its repo."""
-        return self.result("/srv/repo/localdev/host-alias", *words, user=user)
+        return self.result("/srv/repo/.localdev/host-alias", *words, user=user)
 
     def addresses(self) -> list[str]:
         """Return the addresses of lo that no other machine sees."""

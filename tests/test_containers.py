@@ -46,7 +46,7 @@ def test_a_database_is_one_file_and_one_line(source: Path, copier: Run, run: Run
     add_line(source, "    Redis 8: redis\n", "    Valkey 9: valkey\n")
     repo = made(source, copier, run, "-ddatabases=[valkey,redis]")
     assert "| Valkey | `valkey://:dev@127.0.0.1:6380/0` | `valkey://:dev@valkey:6380/0` |" in (
-        (repo / "localdev/README.md").read_text()
+        (repo / ".localdev/README.md").read_text()
     )
     env = run("make", "-s", "dev-env", cwd=repo, env={"VALKEY_PORT": "6390"}, check=True).stdout
     assert "export VALKEY_URL='valkey://:dev@127.0.0.1:6390/0'\n" in env
@@ -63,7 +63,7 @@ def test_a_database_is_one_file_and_one_line(source: Path, copier: Run, run: Run
 
 
 def test_a_proxy_is_a_folder_a_file_and_a_line(source: Path, copier: Run, run: Run) -> None:
-    proxies = source / "template/localdev/proxy"
+    proxies = source / "template/.localdev/proxy"
     shutil.copytree(proxies / "nginx", proxies / "angie")
     (proxies / "angie/nginx.awk").rename(proxies / "angie/angie.awk")
     (source / "containers/angie.jinja").write_text(
@@ -71,21 +71,21 @@ def test_a_proxy_is_a_folder_a_file_and_a_line(source: Path, copier: Run, run: R
     )
     add_line(source, "  choices: [nginx,", " angie,")
     repo = made(source, copier, run, "-dweb_proxy=angie")
-    folders = {path.name for path in (repo / "localdev/proxy").iterdir() if path.is_dir()}
+    folders = {path.name for path in (repo / ".localdev/proxy").iterdir() if path.is_dir()}
     assert folders == {"angie", "pages"}
-    assert "image: angie:1.11" in (repo / "localdev/compose.yaml").read_text()
+    assert "image: angie:1.11" in (repo / ".localdev/compose.yaml").read_text()
     # What the hook says of snippets follows from the folder, too.
     commit(repo, run)
-    (repo / "localdev/proxy/custom").mkdir()
+    (repo / ".localdev/proxy/custom").mkdir()
     for name in ("mine.conf", "mine.caddy"):
-        (repo / "localdev/proxy/custom" / name).touch()
+        (repo / ".localdev/proxy/custom" / name).touch()
     commit(repo, run, "snippets")
     flags = ("update", "--trust", "--defaults", "-a", ANSWERS)
     done = copier(*flags, "-dweb_proxy=caddy", cwd=repo, check=True)
-    assert "Not read any more, as web_proxy is caddy: localdev/proxy/custom/mine.conf" in done.stderr
+    assert "Not read any more, as web_proxy is caddy: .localdev/proxy/custom/mine.conf" in done.stderr
     commit(repo, run, "caddy")
     done = copier(*flags, "-dweb_proxy=angie", cwd=repo, check=True)
-    assert "Not read any more, as web_proxy is angie: localdev/proxy/custom/mine.caddy" in done.stderr
+    assert "Not read any more, as web_proxy is angie: .localdev/proxy/custom/mine.caddy" in done.stderr
 
 
 def test_every_container_can_be_chosen() -> None:

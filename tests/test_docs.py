@@ -51,12 +51,12 @@ PAGES = [
     *(f"docs/{path.name}" for path in sorted(PROJECT.glob("docs/*.md"))),
     "bench/README.md",
     *("examples/README.md", "examples/shop/README.md"),
-    *(f"localdev/README.md ({name})" for name in ANSWERS),
+    *(f".localdev/README.md ({name})" for name in ANSWERS),
 ]
 MESSAGES = {
-    "host-alias": ("template/localdev/host-alias", "template/localdev/sh/*", "hooks/*"),
-    "localdev": ("template/localdev/**/*",),
-    "doctor": ("template/localdev/doctor/*",),
+    "host-alias": ("template/.localdev/host-alias", "template/.localdev/sh/*", "hooks/*"),
+    "localdev": ("template/.localdev/**/*",),
+    "doctor": ("template/.localdev/doctor/*",),
     "release": (".ci/release",),
 }
 QUESTIONS = yaml.safe_load((PROJECT / "copier.yml").read_text())
@@ -130,7 +130,7 @@ class World:
         program = "import frameworks, sys; sys.exit(frameworks.find([sys.argv[1:]]) is None)"
         with contextlib.suppress(ValueError):
             words = shlex.split(text)
-            known = self.run(sys.executable, "-Bc", program, *words, cwd=PROJECT / "template/localdev/doctor")
+            known = self.run(sys.executable, "-Bc", program, *words, cwd=PROJECT / "template/.localdev/doctor")
             return known.returncode == 0 and all(self.says_word(word) for word in words if word[0] == "-")
         return False
 
@@ -221,7 +221,7 @@ def block(world: World, quote: Quote) -> str:
 @kind(lambda quote: quote.place in PARSERS and quote.place not in ("text", *SHELLS))
 def line_of_a_parsed_block(world: World, quote: Quote) -> str:
     """A line of YAML and the like: commands and files of ours in it are right."""
-    found = re.findall(r"\bmake dev-[\w-]+|localdev/[\w./-]+", quote.text)
+    found = re.findall(r"\bmake dev-[\w-]+|[.]localdev/[\w./-]+", quote.text)
     value = re.sub(r"^- |^[\w.]+: ", "", quote.text)
     if quote.place == "yaml" and program(value.split()) in PROGRAMS:
         found.append(value)
@@ -247,7 +247,7 @@ def line_of_a_report(world: World, quote: Quote) -> str:
         if wrong := command(world, replace(quote, text=found[1], place="code")):
             return wrong
         text = text.replace(found[1], "0") if text[0].isdigit() else ""
-    said = not text or says(sources("template/localdev/doctor/*.py", "template/localdev/routes.awk"), text)
+    said = not text or says(sources("template/.localdev/doctor/*.py", "template/.localdev/routes.awk"), text)
     return "" if said else "the doctor does not say that"
 
 
@@ -282,7 +282,7 @@ def url(world: World, quote: Quote) -> str:
     if re.search(r"(^|[.])(localhost|test|example[.]com)$|^host-alias$", host):
         return ""
     # host-alias.conf has them as the machine sees them; a container has the service's name in the place of the address.
-    conf = re.sub(r"[$][{]\w+:-(\d+)[}]", r"\1", (world.repos[1] / "localdev/host-alias.conf").read_text())
+    conf = re.sub(r"[$][{]\w+:-(\d+)[}]", r"\1", (world.repos[1] / ".localdev/host-alias.conf").read_text())
     (databases,) = re.findall("^databases=(.*)", conf, re.M)
     pairs = [pair.split("=", 1) for pair in databases.split()]
     known = [form for name, own in pairs for form in (own, own.replace("127.0.0.1", name))]
@@ -315,7 +315,7 @@ def file(world: World, quote: Quote) -> str:
     name = text.strip("/")
     ignored = [
         f"{folder}/{line.strip('/')}"
-        for folder, file in (("", ".gitignore"), ("/localdev", "template/localdev/.gitignore"))
+        for folder, file in (("", ".gitignore"), ("/.localdev", "template/.localdev/.gitignore"))
         for line in (PROJECT / file).read_text().splitlines()
     ]
     if any(known.endswith(f"/{text}") or f"/{name}/" in known for known in [*world.files, *ignored]):
@@ -324,18 +324,18 @@ def file(world: World, quote: Quote) -> str:
     kin = re.escape(text).replace("NAME", "[a-z]+")
     if "NAME" in text and any(re.search(f"/{kin}", known) for known in world.files):
         return ""
-    for pattern in re.findall(r"/(localdev/proxy/custom/[\w/]*[*][.]\w+)", world.words):
+    for pattern in re.findall(r"/([.]localdev/proxy/custom/[\w/]*[*][.]\w+)", world.words):
         folder = pattern.rpartition("/")[0]
         if (
             pattern.endswith(f"/{text}")
             or f"/{folder}".endswith(f"/{name}")
-            or Path("localdev", name.removeprefix("localdev/")).match(pattern)
+            or Path(".localdev", name.removeprefix(".localdev/")).match(pattern)
         ):
             return ""
     folder, _, name = text.rpartition("/")
     if re.fullmatch(r"(?:LABEL|<label>|local[.]host-alias[.][\d.]+)[.](?:plist|service)", name):
         return "" if world.says_word(folder) else "no source has this folder"
-    ours = re.match(r"(localdev|template|tests|docs|bench|hooks|examples|[.]ci|[.]github)/", text)
+    ours = re.match(r"([.]localdev|template|tests|docs|bench|hooks|examples|[.]ci|[.]github)/", text)
     return "" if not ours and world.says_word(quote.text) else "there is no such file"
 
 
@@ -408,7 +408,7 @@ def program(words: list[str]) -> str:
 def call(world: World, words: list[str]) -> str:
     """Return what is wrong with the simple command `words`."""
     for word in words:
-        ours = re.search(r"(?:^|/)(localdev/[\w./-]*|[.]copier-answers[\w.-]+)$", word)
+        ours = re.search(r"(?:^|/)([.]localdev/[\w./-]*|[.]copier-answers[\w.-]+)$", word)
         looked_at = url if re.match(r"https?://", word) else file if ours and "$" not in word else None
         if looked_at and (wrong := looked_at(world, code(ours[1] if ours else word))):
             return f"{word}: {wrong}"
@@ -454,12 +454,12 @@ def make(world: World, words: list[str]) -> str:
 def shell(world: World, words: list[str]) -> str:
     """sh: there is the script, and it knows the words behind it."""
     script = words[0]
-    if script.endswith("localdev/host-alias"):
+    if script.endswith(".localdev/host-alias"):
         return host_alias(world, words[1:])
-    if script.endswith("localdev/sh/stack.sh"):
+    if script.endswith(".localdev/sh/stack.sh"):
         behind = words[words.index("--") + 1 :] if "--" in words else []
         into = {"up": docker, "status": docker, "doctor": python}.get(words[1], docker)
-        before = {"up": ["compose", "up"], "status": ["compose", "ps"], "doctor": ["localdev/doctor"]}
+        before = {"up": ["compose", "up"], "status": ["compose", "ps"], "doctor": [".localdev/doctor"]}
         return into(world, [*before.get(words[1], []), *behind]) if behind else ""
     found = next(
         (PROJECT / folder / script for folder in ("", "template") if (PROJECT / folder / script).is_file()), None
@@ -469,7 +469,7 @@ def shell(world: World, words: list[str]) -> str:
 
 def host_alias(world: World, words: list[str]) -> str:
     """host-alias: its manual has the verb and the options."""
-    manual = world.help("sh", "template/localdev/host-alias", "--help")
+    manual = world.help("sh", "template/.localdev/host-alias", "--help")
     verbs = re.findall(r"^  host-alias ([a-z]+)", manual, re.M)
     unknown = [word for word in words if word[0] != "-" and word not in [*verbs, "format"]]
     return f"host-alias has no {unknown[0]}" if unknown else options("host-alias", manual, words)
@@ -488,8 +488,8 @@ def python(world: World, words: list[str]) -> str:
     """python3: the module or the doctor has the options; a framework's script is known."""
     if words[0] == "-m":
         return options(words[1], world.help("python3", *words[:2], "--help"), words[2:])
-    if words[0].endswith("localdev/doctor"):
-        return options("the doctor", world.help("python3", "-B", "template/localdev/doctor", "--help"), words[1:])
+    if words[0].endswith(".localdev/doctor"):
+        return options("the doctor", world.help("python3", "-B", "template/.localdev/doctor", "--help"), words[1:])
     return "" if world.says(shlex.join(["python3", *words])) else "no source says that"
 
 
@@ -558,7 +558,7 @@ def routes(world: World, text: str) -> str:
     """Return what routes.awk does not like in the example `text`, and that it is no example when there is no route."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "routes").write_text(text)
-        here = world.repos[0] / "localdev"
+        here = world.repos[0] / ".localdev"
         program = ("awk", "-v", "want=urls", "-f", here / "routes.awk", here / "host-alias.conf", "routes")
         return world.run(*program, cwd=Path(folder)).stderr
 
@@ -610,8 +610,8 @@ def test_what_is_of_the_world_outside_is_still_quoted_and_of_no_kind(
         ("`make dev-doctor ARGS=--json`", "`make dev-doctor ARGS=--jsn`"),
         ("`make dev-down ARGS=--volumes`", "`make dev-down ARGS=--volume`"),
         ("`ARGS=--yes`", "`ARGS=--yess`"),
-        ("`sh localdev/host-alias plan`", "`sh localdev/host-alias plans`"),
-        ("`/bin/sh /opt/x/localdev/host-alias down --yes`", "`/bin/sh /opt/x/localdev/host-alias down --no`"),
+        ("`sh .localdev/host-alias plan`", "`sh .localdev/host-alias plans`"),
+        ("`/bin/sh /opt/x/.localdev/host-alias down --yes`", "`/bin/sh /opt/x/.localdev/host-alias down --no`"),
         ("`copier update --trust`", "`copier update --trusted`"),
         ("`uvx copier copy`", "`uvx copier paste`"),
         ("`git push --atomic origin main`", "`git push --atom origin main`"),
@@ -633,12 +633,12 @@ def test_what_is_of_the_world_outside_is_still_quoted_and_of_no_kind(
         ("```\n# service\nweb 3000 /\n```", "```\n# service\nweb three /\n```"),
         ("```sh\nmake dev-up\n```", "```sh\nif make dev-up\n```"),
         ("```sh\n[ -f x ] || make -s dev-env\n```", "```sh\n[ -f x ] || make -s dev-emv\n```"),
-        ("```yaml\ninclude: [localdev/compose.yaml]\n```", "```yaml\ninclude: [localdev/compose.yaml\n```"),
-        ("```yaml\ninclude: [localdev/compose.yaml]\n```", "```yaml\ninclude: [localdev/composed.yaml]\n```"),
+        ("```yaml\ninclude: [.localdev/compose.yaml]\n```", "```yaml\ninclude: [.localdev/compose.yaml\n```"),
+        ("```yaml\ninclude: [.localdev/compose.yaml]\n```", "```yaml\ninclude: [.localdev/composed.yaml]\n```"),
         ("```yaml\n- git clone --depth 1 x\n```", "```yaml\n- git clone --deep 1 x\n```"),
-        ("```make\ninclude localdev/localdev.mk\n```", "```make\nincludes localdev/localdev.mk\n```"),
+        ("```make\ninclude .localdev/localdev.mk\n```", "```make\nincludes .localdev/localdev.mk\n```"),
         ("```json\n{}\n```", "```toml\na = 1\n```"),
-        ("`localdev/routes.awk`", "`localdev/route.awk`"),
+        ("`.localdev/routes.awk`", "`.localdev/route.awk`"),
         ("`tests/mac/confirm`", "`tests/mac/confirms`"),
         ("`containers/NAME.jinja`", "`containers/NAME.yaml`"),
         ("`make web`", "`make webb`"),

@@ -30,7 +30,7 @@ Done = subprocess.CompletedProcess[str]
 
 def doctor(run: Run, repo: Path, *words: str, **env: str) -> Done:
     """Run the doctor in `repo`; it complains nowhere but in its report."""
-    done = run("python3", "-W", "error", "localdev/doctor", *words, cwd=repo, env=NO_ENGINE | env, timeout=60)
+    done = run("python3", "-W", "error", ".localdev/doctor", *words, cwd=repo, env=NO_ENGINE | env, timeout=60)
     assert done.stderr == ""
     return done
 
@@ -71,7 +71,7 @@ def test_help_names_the_options_and_the_exit_codes(word: str, rendered: Render, 
 
 @pytest.mark.parametrize("words", [["--yaml"], ["web"], ["--json", "extra"], ["--json=1"]])
 def test_an_unknown_argument_is_one_line(words: list[str], rendered: Render, run: Run) -> None:
-    done = run("python3", "localdev/doctor", *words, cwd=rendered())
+    done = run("python3", ".localdev/doctor", *words, cwd=rendered())
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(r"doctor: [^\n]*\. See --help\n", done.stderr), done.stderr
 
@@ -79,15 +79,15 @@ def test_an_unknown_argument_is_one_line(words: list[str], rendered: Render, run
 @pytest.mark.parametrize("text", ["", "# nothing\n", "label=x\nip=10.1.2.3\n", None])
 def test_without_its_configuration_it_says_so_in_one_line(text: str | None, repo: Render, run: Run) -> None:
     here = repo()
-    conf = here / "localdev/host-alias.conf"
+    conf = here / ".localdev/host-alias.conf"
     conf.unlink() if text is None else conf.write_text(text)
-    done = run("python3", "localdev/doctor", cwd=here, env=NO_ENGINE)
+    done = run("python3", ".localdev/doctor", cwd=here, env=NO_ENGINE)
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"doctor: localdev/host-alias.conf cannot be used [^\n]*\n", done.stderr), done.stderr
+    assert re.fullmatch(r"doctor: .localdev/host-alias.conf cannot be used [^\n]*\n", done.stderr), done.stderr
 
 
 def test_a_compose_command_with_an_open_quote_says_so_in_one_line(rendered: Render, run: Run) -> None:
-    done = run("python3", "localdev/doctor", cwd=rendered(), env={"COMPOSE": "docker 'compose"})
+    done = run("python3", ".localdev/doctor", cwd=rendered(), env={"COMPOSE": "docker 'compose"})
     assert (done.returncode, done.stdout) == (2, "")
     assert (
         done.stderr
@@ -98,11 +98,11 @@ def test_a_compose_command_with_an_open_quote_says_so_in_one_line(rendered: Rend
 def test_an_alias_that_cannot_be_one_comes_with_the_fix(repo: Render, run: Run) -> None:
     folder = repo()
     commit(folder, run)
-    conf = folder / "localdev/host-alias.conf"
+    conf = folder / ".localdev/host-alias.conf"
     conf.write_text(re.sub("(?m)^ip=.*", "ip=127.0.0.1", conf.read_text()))
     (found,) = (one for one in findings(run, folder) if one["subject"] == "alias")
     assert (found["level"], found["id"]) == ("fail", "alias.invalid")
-    assert "localdev/host-alias.conf:" in found["text"]
+    assert ".localdev/host-alias.conf:" in found["text"]
     fix, _, then = found["fix"].partition(" && ")
     assert then == "make dev-alias"
     run("sh", "-c", fix, cwd=folder, check=True)
@@ -179,7 +179,7 @@ def test_the_schema_refuses_what_the_doctor_does_not_say(rendered: Render, run: 
 
 def test_columns_are_aligned(repo: Render, run: Run) -> None:
     here = repo()
-    (here / "localdev/routes").write_text("a 3000\na-service-with-a-long-name 4000\n")
+    (here / ".localdev/routes").write_text("a 3000\na-service-with-a-long-name 4000\n")
     found = findings(run, here)
     width = len("a-service-with-a-long-name")
     lines = doctor(run, here).stdout.splitlines()
@@ -229,15 +229,15 @@ def test_no_colours_without_a_terminal(rendered: Render, run: Run) -> None:
 
 def test_each_error_of_routes_is_told_and_what_depends_on_it_is_not(repo: Render, run: Run) -> None:
     here = repo()
-    (here / "localdev/routes").write_text("web 3000\nWEB 1\napi\nadmin 99999\n")
+    (here / ".localdev/routes").write_text("web 3000\nWEB 1\napi\nadmin 99999\n")
     found = findings(run, here)
     errors = [one for one in found if one["id"] == "routes.invalid"]
     assert [(one["level"], one["subject"], one["text"].split(": ")[0]) for one in errors] == [
-        ("fail", "routes", f"localdev/routes:{line}") for line in (2, 3, 4)
+        ("fail", "routes", f".localdev/routes:{line}") for line in (2, 3, 4)
     ]
     assert all("make dev-reload" in one["fix"] for one in errors)
     assert not [one for one in found if one["id"].startswith(("service.", "route.", "names."))]
-    (here / "localdev/routes").write_text("web 3000\n")
+    (here / ".localdev/routes").write_text("web 3000\n")
     assert "routes.invalid" not in {one["id"] for one in findings(run, here)}
 
 
@@ -263,7 +263,7 @@ def test_a_name_cannot_move_the_cursor(repo: Render, run: Run, tmp_path: Path, p
     python = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
     program = tmp_path / "a\033[2J\nb\u202eprogram"
     shutil.copy(python, program)
-    (here / "localdev/routes").write_text(f"web {port}\n")
+    (here / ".localdev/routes").write_text(f"web {port}\n")
     with subprocess.Popen([program, "-c", LISTEN, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             need(process.stdout.readline() == b"listening\n", "a Python that can be copied", "apt-get install python3")
@@ -277,12 +277,12 @@ def test_a_name_cannot_move_the_cursor(repo: Render, run: Run, tmp_path: Path, p
 
 def test_an_error_cannot_move_the_cursor(repo: Render, run: Run) -> None:
     here = repo()
-    (here / "localdev/routes").write_text("web 3000 x\033[2Jy\n")
+    (here / ".localdev/routes").write_text("web 3000 x\033[2Jy\n")
     assert "\033" not in doctor(run, here).stdout
     assert [one for one in findings(run, here) if "control character" in one["text"]]
 
 
-@pytest.mark.parametrize("shell", ["python3 localdev/doctor >/dev/full", "python3 localdev/doctor | exec <&-"])
+@pytest.mark.parametrize("shell", ["python3 .localdev/doctor >/dev/full", "python3 .localdev/doctor | exec <&-"])
 def test_a_report_that_cannot_be_written_is_one_line(shell: str, rendered: Render, run: Run) -> None:
     done = run("sh", "-c", shell, cwd=rendered(), env=NO_ENGINE)
     reason = "No space left on device" if "full" in shell else "Broken pipe"
@@ -305,7 +305,7 @@ def test_a_service_is_told_with_its_process_wherever_it_listens(
     address: str, id: str, repo: Render, run: Run, port: int
 ) -> None:
     here = repo()
-    (here / "localdev/routes").write_text(f"web {port}\n")
+    (here / ".localdev/routes").write_text(f"web {port}\n")
     assert "service.none" in {one["id"] for one in findings(run, here)}
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as server:
         try:

@@ -385,7 +385,7 @@ def test_a_unit_that_does_not_bring_the_alias_back(patient: Patient, id: str) ->
     assert words in patient.found("fail", id, "boot job", fix)
     patient.apply(fix)
     assert patient.ids("boot job") == ["job.ready"]
-    assert patient.lab.root(f"cat {UNIT}") == (patient.repo.source / "localdev/host-alias.service").read_text()
+    assert patient.lab.root(f"cat {UNIT}") == (patient.repo.source / ".localdev/host-alias.service").read_text()
     assert patient.ids("alias") == ["alias.present"]
 
 
@@ -425,7 +425,7 @@ def test_a_guard_that_is_gone_is_told_and_the_fix_brings_it_back(patient: Patien
 def test_who_is_not_root_sees_the_guard_by_its_unit(patient: Patient) -> None:
     assert UNIT.name in patient.finding("guard.present", "guard", user=True)["text"]
     patient.lab.root(f"systemctl stop {UNIT.name}")
-    fix = "sudo python3 localdev/doctor"
+    fix = "sudo python3 .localdev/doctor"
     patient.found("warn", "guard.unknown", "guard", fix, user=True)
     done = patient.lab.run("sh", "-c", fix, cwd=patient.repo.path)
     assert re.search(r"^warn +guard +a neighbour on the LAN", done.stdout, re.M)
@@ -483,7 +483,7 @@ def test_a_proxy_that_does_not_run(stack: Patient, fault: str) -> None:
 
 
 def test_a_proxy_that_is_not_healthy(stack: Patient) -> None:
-    compose = stack.repo.source / "localdev/compose.yaml"
+    compose = stack.repo.source / ".localdev/compose.yaml"
     before = compose.read_text()
     compose.write_text(before.replace("retries: 30", "retries: 1"))
     try:
@@ -501,7 +501,7 @@ def test_a_proxy_that_is_not_healthy(stack: Patient) -> None:
 
 
 def test_containers_made_with_another_alias_are_told_and_dev_up_makes_them_anew(stack: Patient) -> None:
-    files = "localdev/host-alias.conf localdev/host-alias.service localdev/compose.yaml"
+    files = ".localdev/host-alias.conf .localdev/host-alias.service .localdev/compose.yaml"
     change = "sed -i 's/10[.]254[.]254[.]{old}/10.254.254.{new}/g' " + files
     stack.apply(change.format(old=254, new=253))
     try:
@@ -563,9 +563,9 @@ def test_a_port_that_only_compose_knows(stack: Patient) -> None:
 def test_routes_with_errors_are_all_named(stack: Patient) -> None:
     stack.repo.write_routes("web 99999\napi\n")
     found = [one for one in stack.findings() if one["id"] == "routes.invalid"]
-    assert [re.search(r"localdev/routes:[0-9]+", one["text"]).group() for one in found] == [
-        "localdev/routes:1",
-        "localdev/routes:2",
+    assert [re.search(r".localdev/routes:[0-9]+", one["text"]).group() for one in found] == [
+        ".localdev/routes:1",
+        ".localdev/routes:2",
     ]
     assert {one["fix"] for one in found} == {"correct it, then: make dev-reload"}
     assert not [one for one in stack.findings() if one["id"].startswith(("service.", "route.", "names."))]
@@ -594,7 +594,7 @@ def test_a_route_to_a_container_that_is_not_there(stack: Patient) -> None:
 def test_a_route_to_a_container_that_no_file_has(stack: Patient) -> None:
     stack.repo.write_routes(f"{ROUTES}admin nobody:80\n")
     stack.lab.make(stack.repo, "dev-reload")
-    text = stack.found("fail", "route.unknown-name", "admin", "correct localdev/routes, then: make dev-reload")
+    text = stack.found("fail", "route.unknown-name", "admin", "correct .localdev/routes, then: make dev-reload")
     assert "nobody" in text
 
 

@@ -48,7 +48,7 @@ class DoctorsLaptop(Laptop):
 
     def doctor(self, *words: str, **options: Any) -> tuple[int, str]:
         """Run the doctor: its exit code and what it printed. It never complains elsewhere."""
-        done = self.run(["python3", "localdev/doctor", *words], **{"cwd": REPO} | options)
+        done = self.run(["python3", ".localdev/doctor", *words], **{"cwd": REPO} | options)
         assert done.stderr == ""
         return done.returncode, done.stdout
 
@@ -93,10 +93,10 @@ class DoctorsLaptop(Laptop):
 
     def well(self) -> "DoctorsLaptop":
         """Bring everything up as it should be; there is no engine, though."""
-        self.write(PLIST, self.path(f"{REPO}/localdev/host-alias.plist").read_text(), owner=0)
+        self.write(PLIST, self.path(f"{REPO}/.localdev/host-alias.plist").read_text(), owner=0)
         self.load(PLIST)
         assert self.masks[IP] == "0xffffffff"
-        conf = self.path(f"{REPO}/localdev/host-alias.conf").read_text()
+        conf = self.path(f"{REPO}/.localdev/host-alias.conf").read_text()
         domain = conf.partition("domain=")[2].split()[0]
         self.hosts = {**self.hosts, domain: ["127.0.0.1"], f"web.{domain}": ["127.0.0.1"]}
         self.listen(PORT, IP, line=VITE, pid=4242)
@@ -171,9 +171,9 @@ def test_it_needs_no_root_and_no_path_and_changes_nothing(mac: DoctorsLaptop) ->
     assert (everything(mac), mac.masks, mac.loaded, mac.disabled) == before
 
 
-@pytest.mark.parametrize("where", ["/", f"{REPO}/localdev", "/Users/alice"])
+@pytest.mark.parametrize("where", ["/", f"{REPO}/.localdev", "/Users/alice"])
 def test_it_runs_from_any_folder(mac: DoctorsLaptop, where: str) -> None:
-    done = mac.run(["python3", f"{REPO}/localdev/doctor"], cwd=where)
+    done = mac.run(["python3", f"{REPO}/.localdev/doctor"], cwd=where)
     assert (done.returncode, done.stdout, done.stderr) == (*mac.doctor(), "")
 
 
@@ -190,7 +190,7 @@ def test_make_dev_doctor_says_the_same(mac: DoctorsLaptop) -> None:
 def test_a_terminal_gets_colours(mac: DoctorsLaptop, env: dict[str, str], colour: bool) -> None:
     mac.remove_alias(IP)
     plain = mac.doctor()[1]
-    child = mac.spawn(["python3", "localdev/doctor"], cwd=REPO, env=env)
+    child = mac.spawn(["python3", ".localdev/doctor"], cwd=REPO, env=env)
     child.expect(pexpect.EOF)
     seen = child.before.replace("\r\n", "\n")
     assert re.sub("\033\\[[0-9;]*m", "", seen) == plain
@@ -346,7 +346,7 @@ def test_a_label_of_something_else_is_told_and_the_fix_ends_that(
     laptop: Make, label: str, fix: str, loaded: bool
 ) -> None:
     mac = laptop(alias_label=label)
-    text = mac.path(f"{REPO}/localdev/host-alias.plist").read_text().replace(f">{IP}<", ">10.1.2.3<")
+    text = mac.path(f"{REPO}/.localdev/host-alias.plist").read_text().replace(f">{IP}<", ">10.1.2.3<")
     path = f"{DAEMONS}/{label}.plist"
     mac.write(path, text, owner=0)
     if loaded:
@@ -430,17 +430,17 @@ def test_a_service_that_does_not_listen_is_told(mac: DoctorsLaptop, macos: str) 
 
 @pytest.mark.parametrize("port", [5000, 7000])
 def test_a_port_that_macos_itself_has_is_told(mac: DoctorsLaptop, port: int) -> None:
-    (mac.path(REPO) / "localdev/routes").write_text(f"web {port}\n")
+    (mac.path(REPO) / ".localdev/routes").write_text(f"web {port}\n")
     line = "/System/Library/CoreServices/ControlCenter.app/Contents/MacOS/ControlCenter"
     for proto in ("tcp4", "tcp6"):
         mac.listen(port, "*", command="ControlCenter", pid=600, line=line, proto=proto)
     found = mac.fault("service.none")
     assert (found["level"], found["subject"]) == ("fail", "web")
     assert found["text"] == f"macOS's AirPlay Receiver has port {port}; web does not listen there"
-    assert found["fix"] == "give web another port in localdev/routes, then: make dev-reload"
-    (mac.path(REPO) / "localdev/routes").write_text("web 3000\n")
+    assert found["fix"] == "give web another port in .localdev/routes, then: make dev-reload"
+    (mac.path(REPO) / ".localdev/routes").write_text("web 3000\n")
     mac.assert_well()
-    (mac.path(REPO) / "localdev/routes").write_text(f"web {port}\n")
+    (mac.path(REPO) / ".localdev/routes").write_text(f"web {port}\n")
     mac.listen(port, IP, line=VITE)
     assert f"ok    web       Vite (node, pid 12345) listens on {IP}:{port}\n" in mac.doctor()[1]
 

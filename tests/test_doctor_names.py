@@ -41,7 +41,7 @@ class NamesBox(Box):
 
     def findings(self) -> Findings:
         """Return what the doctor finds on names, by id."""
-        code, out, err = self.run(PYTHON, "localdev/doctor", "--json", cwd=self.repo)
+        code, out, err = self.run(PYTHON, ".localdev/doctor", "--json", cwd=self.repo)
         assert code in (0, 1), err
         return {found["id"]: found for found in json.loads(out)["findings"] if found["subject"] == "names"}
 
@@ -108,7 +108,7 @@ def test_a_name_that_leads_to_another_machine(box: Make) -> None:
 
 def test_a_wildcard_needs_dns_as_the_file_has_none(box: Make) -> None:
     machine = box(web_domain="shop.test", native_services="web:3000")
-    (machine.source / "localdev/routes").write_text("web 3000 *.tenant.shop.test\n")
+    (machine.source / ".localdev/routes").write_text("web 3000 *.tenant.shop.test\n")
     found = machine.findings()["names.unresolved"]
     assert "127.0.0.1 NAME.tenant.shop.test" in found["fix"]
 
@@ -149,7 +149,7 @@ def test_one_name_is_asked_for_all_below_its_parent_and_etc_hosts_has_its_own(bo
     names = [f"s{number}.shop.localhost" for number in range(50)]
     machine = box(project_slug="shop", native_services="web:3000")
     routes = "".join(f"s{number} {3000 + number} s{number}.\n" for number in range(50))
-    (machine.source / "localdev/routes").write_text(routes)
+    (machine.source / ".localdev/routes").write_text(routes)
     machine.hosts.write_text(f"{USUAL}127.0.0.1 {names[7]}\n")
     server = subprocess.Popen(machine.enter(PYTHON, "-c", COUNTING), stdout=subprocess.PIPE, text=True)
     try:

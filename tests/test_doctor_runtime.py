@@ -100,7 +100,7 @@ def doctor(repo: Render, run: Run) -> Doctor:
     def doctor(env: dict[str, str], **answers: str) -> Findings:
         if not made:
             made["repo"] = repo(**answers)
-        done = run("python3", "localdev/doctor", "--json", cwd=made["repo"], env=env, timeout=60)
+        done = run("python3", ".localdev/doctor", "--json", cwd=made["repo"], env=env, timeout=60)
         assert done.stdout, done.stderr
         return {finding["id"]: finding for finding in json.loads(done.stdout)["findings"]}
 
@@ -275,7 +275,7 @@ def test_an_engine_that_one_may_not_use(repo: Render, clean_env: dict[str, str],
     with engine(short / "docker.sock") as env:
         (short / "docker.sock").chmod(0o600)
         done = subprocess.run(
-            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", PYTHON, "localdev/doctor", "--json"],
+            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", PYTHON, ".localdev/doctor", "--json"],
             cwd=folder, env=clean_env | env | {"DOCKER_CONFIG": str(short)}, capture_output=True, text=True, check=False,
         )  # fmt: skip
     found = {finding["id"]: finding for finding in json.loads(done.stdout)["findings"]}

@@ -58,10 +58,10 @@ def env(run: Run, tmp_path: Path):
 def nasty(repo: Render) -> Path:
     """A repo with a value that no shell may look into."""
     here = repo(databases="[postgres]")
-    conf = here / "localdev/host-alias.conf"
+    conf = here / ".localdev/host-alias.conf"
     kept = [line for line in conf.read_text().splitlines() if not line.startswith("databases=")]
     conf.write_text("\n".join([*kept, f"databases=postgres={NASTY}\n"]))
-    (here / ".envrc").write_text(f"watch_file localdev/routes localdev/host-alias.conf .env\n{EVAL}\n")
+    (here / ".envrc").write_text(f"watch_file .localdev/routes .localdev/host-alias.conf .env\n{EVAL}\n")
     return here
 
 
@@ -200,10 +200,10 @@ def test_a_databases_port_is_that_of_shell_then_dotenv_then_the_usual(rendered: 
 
 def test_an_error_in_routes_leaves_the_environment_alone(repo: Render, run: Run) -> None:
     here = repo()
-    (here / "localdev/routes").write_text("web\n")
+    (here / ".localdev/routes").write_text("web\n")
     done = run("make", "-s", "dev-env", cwd=here)
     assert done.returncode != 0
-    assert done.stdout == "" and "localdev/routes:1: " in done.stderr
+    assert done.stdout == "" and ".localdev/routes:1: " in done.stderr
 
 
 def test_it_needs_neither_docker_nor_python(rendered: Render, run: Run, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_it_works_from_anywhere_with_c(rendered: Render, run: Run) -> None:
 
 
 def test_the_pages_say_how_each_framework_is_started_and_what_its_settings_say(rendered: Render) -> None:
-    for page in (PROJECT / "docs/services.md", rendered() / "localdev/README.md"):
+    for page in (PROJECT / "docs/services.md", rendered() / ".localdev/README.md"):
         text = page.read_text()
         for command in COMMANDS.values():
             assert f"| `{command.format(port=3000)}` |" in text
@@ -233,4 +233,4 @@ def test_the_pages_say_how_each_framework_is_started_and_what_its_settings_say(r
         ):
             assert f"| `{setting}` |" in text
             assert setting.replace(" = ", "=") in (HERE / name).read_text()
-        assert "watch_file localdev/routes localdev/host-alias.conf .env" in text
+        assert "watch_file .localdev/routes .localdev/host-alias.conf .env" in text

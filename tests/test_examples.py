@@ -72,7 +72,7 @@ def test_what_is_an_examples_own_is_there_and_differs_from_what_the_template_mak
         assert (EXAMPLES / example / name).exists(), name
         if (repo / name).exists():
             assert (EXAMPLES / example / name).read_bytes() != (repo / name).read_bytes(), name
-    assert {"Makefile", "localdev/routes"} <= set(SCRIPT["OWN"]["shop"])
+    assert {"Makefile", ".localdev/routes"} <= set(SCRIPT["OWN"]["shop"])
     # Its own targets stand below what the template wrote.
     assert (EXAMPLES / "shop/Makefile").read_text().startswith((PROJECT / "template/Makefile").read_text())
 
@@ -121,53 +121,53 @@ def check(clone: Path, run: Run) -> tuple[int, str]:
 
 def test_a_changed_template_shows_as_a_diff_of_the_examples(clone: Path, run: Run) -> None:
     assert check(clone, run) == (0, "")
-    conf = clone / "template/localdev/host-alias.conf.jinja"
+    conf = clone / "template/.localdev/host-alias.conf.jinja"
     conf.write_text(conf.read_text() + "# new\n")
-    (clone / "template/localdev/sh/env.awk").rename(clone / "template/localdev/sh/environment.awk")
+    (clone / "template/.localdev/sh/env.awk").rename(clone / "template/.localdev/sh/environment.awk")
     (clone / "examples/minimal/left-over").touch()
-    (clone / "examples/shop/localdev/host-alias").chmod(0o644)
+    (clone / "examples/shop/.localdev/host-alias").chmod(0o644)
     stale = (
-        "minimal/left-over, minimal/localdev/host-alias.conf, minimal/localdev/sh/env.awk, "
-        "minimal/localdev/sh/environment.awk, shop/localdev/host-alias, shop/localdev/host-alias.conf, "
-        "shop/localdev/sh/env.awk, shop/localdev/sh/environment.awk"
+        "minimal/.localdev/host-alias.conf, minimal/.localdev/sh/env.awk, minimal/.localdev/sh/environment.awk, "
+        "minimal/left-over, shop/.localdev/host-alias, shop/.localdev/host-alias.conf, "
+        "shop/.localdev/sh/env.awk, shop/.localdev/sh/environment.awk"
     )
     assert check(clone, run) == (1, f"examples: stale: {stale}. Run: make examples\n")
     run("make", "examples", cwd=clone, check=True)
     assert check(clone, run) == (0, "")
     run("git", "add", "--all", "examples", cwd=clone, check=True)
     assert run("git", "diff", "--staged", "--summary", cwd=clone).stdout.splitlines() == [
-        " rename examples/minimal/localdev/sh/{env.awk => environment.awk} (100%)",
-        " rename examples/shop/localdev/sh/{env.awk => environment.awk} (100%)",
+        " rename examples/minimal/.localdev/sh/{env.awk => environment.awk} (100%)",
+        " rename examples/shop/.localdev/sh/{env.awk => environment.awk} (100%)",
     ]
     numbers = run("git", "diff", "--staged", "--shortstat", cwd=clone).stdout
     assert numbers == " 4 files changed, 2 insertions(+)\n"
 
 
 def test_what_an_example_has_of_its_own_is_kept_and_the_rest_is_rendered_anew(clone: Path, run: Run) -> None:
-    for name in ("Makefile", "compose.yaml", "localdev/routes"):
+    for name in ("Makefile", "compose.yaml", ".localdev/routes"):
         for example in ("minimal", "shop"):
             path = clone / "examples" / example / name
             path.write_text(path.read_text() + "# mine\n")
     (clone / "examples/shop/web/new.rb").touch()
     # What git ignores is neither named nor deleted: this machine's ports and key, what was installed.
     (clone / "examples/minimal/.env").touch()
-    (clone / "examples/shop/localdev/tls.pem").touch()
+    (clone / "examples/shop/.localdev/tls.pem").touch()
     (clone / "examples/shop/api/node_modules").mkdir()
-    stale = "minimal/Makefile, minimal/compose.yaml, minimal/localdev/routes, shop/compose.yaml"
+    stale = "minimal/.localdev/routes, minimal/Makefile, minimal/compose.yaml, shop/compose.yaml"
     assert check(clone, run) == (1, f"examples: stale: {stale}. Run: make examples\n")
     run("make", "examples", cwd=clone, check=True)
     kept = run("git", "status", "--porcelain", cwd=clone).stdout.splitlines()
-    assert kept == [" M examples/shop/Makefile", " M examples/shop/localdev/routes", "?? examples/shop/web/new.rb"]
+    assert kept == [" M examples/shop/Makefile", " M examples/shop/.localdev/routes", "?? examples/shop/web/new.rb"]
     assert (clone / "examples/minimal/.env").exists()
-    assert (clone / "examples/shop/localdev/tls.pem").exists()
+    assert (clone / "examples/shop/.localdev/tls.pem").exists()
     assert (clone / "examples/shop/api/node_modules").exists()
 
 
 def test_names_yaml_follows_from_the_routes(clone: Path, run: Run) -> None:
-    shop = clone / "examples/shop/localdev"
+    shop = clone / "examples/shop/.localdev"
     with (shop / "routes").open("a") as routes:
         routes.write("web         3000    shop.example.test\n")
-    assert check(clone, run) == (1, "examples: stale: shop/localdev/names.yaml. Run: make examples\n")
+    assert check(clone, run) == (1, "examples: stale: shop/.localdev/names.yaml. Run: make examples\n")
     run("make", "examples", cwd=clone, check=True)
     assert "- shop.example.test\n" in (shop / "names.yaml").read_text()
     command = ("awk", "-v", "want=names", "-f", "routes.awk", "host-alias.conf", "routes")
@@ -206,7 +206,7 @@ def test_the_shop_runs_as_its_readme_says(shop: Stack, clean_env: dict[str, str]
     addresses = re.findall(r"<(http://[^>]+)>", readme)
     assert len(addresses) == 5
     # `make dev-up` found nothing to write.
-    assert (shop.repo / "localdev/names.yaml").read_bytes() == (EXAMPLES / "shop/localdev/names.yaml").read_bytes()
+    assert (shop.repo / ".localdev/names.yaml").read_bytes() == (EXAMPLES / "shop/.localdev/names.yaml").read_bytes()
 
     with started(shop, "web", clean_env):
         retry(lambda: ask(shop, "Teapot"), 60)

@@ -30,7 +30,7 @@ from systemd import Booted, booted_machine
 
 DOWN = ("down", "--yes")
 # The first one, as it was released: without a guard, and without the directory that tells that it is started.
-FIRST_UNIT = f"""# host-alias format 1: installed by localdev/host-alias up, removed by localdev/host-alias down
+FIRST_UNIT = f"""# host-alias format 1: installed by .localdev/host-alias up, removed by .localdev/host-alias down
 [Unit]
 Description=Address {IP} on lo, for containers to reach services of this machine
 Wants=network-pre.target
@@ -258,7 +258,7 @@ class FaultyLinux(FaultyMachine):
         self.faults = self.root / "mnt/faults"
         (folder / "step").write_text(STEP)
         (folder / "step").chmod(0o755)
-        localdev = box.source / "localdev"
+        localdev = box.source / ".localdev"
         sources = [localdev / "host-alias", localdev / self.ours, *(localdev / "sh").glob("*.sh")]
         names = sorted({path.rsplit("/")[-1] for source in sources for path in COMMAND.findall(source.read_text())})
         # A command may be a link that other names share: it is covered where it is, under its own name only.
@@ -276,13 +276,13 @@ class FaultyLinux(FaultyMachine):
         return self.box.root(f"export BEHIND=1; {line}")
 
     def say(self, *words: str, repo: str = "repo") -> Result:
-        return self.box.run(f"/mnt/{repo}/localdev/host-alias", *words, user=True)
+        return self.box.run(f"/mnt/{repo}/.localdev/host-alias", *words, user=True)
 
     def copy(self, name: str) -> None:
         self.sh(f"cp -r /mnt/repo /mnt/{name}")
 
     def localdev(self, repo: str = "repo") -> Path:
-        return self.root / f"mnt/{repo}/localdev"
+        return self.root / f"mnt/{repo}/.localdev"
 
     @contextlib.contextmanager
     def small_disk(self) -> Iterator[None]:
@@ -365,8 +365,8 @@ class FaultyMac(FaultyMachine):
         """Let every command that the scripts call be a step."""
         self.mac = FakeMac(folder / "mac")
         self.mac.sudo = "ok"
-        self.source = repo / "localdev"
-        self.mac.put(self.source, "/Users/alice/repo/localdev")
+        self.source = repo / ".localdev"
+        self.mac.put(self.source, "/Users/alice/repo/.localdev")
         self.folder = self.mac.path(DAEMONS)
         sources = [self.source / "host-alias", self.source / "sh/common.sh", self.source / "sh/job.sh"]
         sources.append(self.source / "sh/darwin.sh")
@@ -379,14 +379,14 @@ class FaultyMac(FaultyMachine):
         self.failing = ""
 
     def say(self, *words: str, repo: str = "repo") -> Result:
-        done = self.mac.run([f"/Users/alice/{repo}/localdev/host-alias", *words])
+        done = self.mac.run([f"/Users/alice/{repo}/.localdev/host-alias", *words])
         return done.returncode, done.stdout, done.stderr
 
     def copy(self, name: str) -> None:
-        self.mac.put(self.source, f"/Users/alice/{name}/localdev")
+        self.mac.put(self.source, f"/Users/alice/{name}/.localdev")
 
     def localdev(self, repo: str = "repo") -> Path:
-        return self.mac.path(f"/Users/alice/{repo}/localdev")
+        return self.mac.path(f"/Users/alice/{repo}/.localdev")
 
     @contextlib.contextmanager
     def small_disk(self) -> Iterator[None]:
@@ -704,7 +704,7 @@ def test_nothing_asks_for_the_time(rendered: Render) -> None:
     )
     assert clock.search("now=$(date +%s)")
     assert clock.search('[ "$a" -nt "$b" ]')
-    localdev = rendered() / "localdev"
+    localdev = rendered() / ".localdev"
     scripts = [localdev / "host-alias", *(localdev / "sh" / f"{name}.sh" for name in ("common", "linux", "darwin"))]
     assert {script.name: clock.findall(script.read_text()) for script in scripts} == {
         script.name: [] for script in scripts
@@ -811,7 +811,7 @@ def test_killed_at_any_step_a_real_systemd_needs_no_person(booted: Booted, tmp_p
     def run(words: tuple[str, ...], step: int = 0, when: str = "") -> int:
         told = f"cd /mnt/faults; echo 0 >count; echo {step} {when} >kill; : >steps; {binds}"
         inside = ("setsid", "-w", "unshare", "--mount", "sh", "-euc", f'{told} exec "$@"', "sh")
-        return booted.result(*inside, "/srv/repo/localdev/host-alias", *words)[0]
+        return booted.result(*inside, "/srv/repo/.localdev/host-alias", *words)[0]
 
     def steps() -> list[tuple[str, bool]]:
         lines = booted.sh("cat /mnt/faults/steps").split("\036")[:-1]

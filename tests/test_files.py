@@ -16,20 +16,20 @@ from conftest import LOCALDEV, PROJECT, TOOLS, Render, Run
 from needs import need, need_command
 from shells import scripts
 
-USERS = {"Makefile", "compose.yaml", "localdev/routes"}
+USERS = {"Makefile", "compose.yaml", ".localdev/routes"}
 ALWAYS = USERS | {
     ".copier-answers.localdev.yml",
-    *(f"localdev/{name}" for name in ("README.md", "compose.yaml", "host-alias", "localdev.mk", "routes.awk")),
-    *(f"localdev/host-alias.{kind}" for kind in ("conf", "plist", "service")),
-    *(f"localdev/sh/{name}.sh" for name in ("common", "darwin", "hosts", "job", "linux", "os", "ports", "stack")),
-    *("localdev/sh/env.awk", "localdev/sh/hosts.awk", "localdev/sh/ports.awk"),
-    "localdev/.gitignore",
+    *(f".localdev/{name}" for name in ("README.md", "compose.yaml", "host-alias", "localdev.mk", "routes.awk")),
+    *(f".localdev/host-alias.{kind}" for kind in ("conf", "plist", "service")),
+    *(f".localdev/sh/{name}.sh" for name in ("common", "darwin", "hosts", "job", "linux", "os", "ports", "stack")),
+    *(".localdev/sh/env.awk", ".localdev/sh/hosts.awk", ".localdev/sh/ports.awk"),
+    ".localdev/.gitignore",
     *(
-        f"localdev/doctor/{name}.py"
+        f".localdev/doctor/{name}.py"
         for name in ("__main__", "alias", "darwin", "engine", "finding", "firewall", "frameworks", "linux", "names")
     ),
     *(
-        f"localdev/doctor/{name}"
+        f".localdev/doctor/{name}"
         for name in (
             "project.py",
             "report.py",
@@ -43,26 +43,26 @@ ALWAYS = USERS | {
     ),
 }
 PROXY = ALWAYS | {
-    *("localdev/names.yaml", "localdev/proxy/entrypoint.sh", "localdev/proxy/pages.awk"),
+    *(".localdev/names.yaml", ".localdev/proxy/entrypoint.sh", ".localdev/proxy/pages.awk"),
     *(
-        f"localdev/proxy/pages/{page}.{kind}"
+        f".localdev/proxy/pages/{page}.{kind}"
         for page in ("dashboard", "down", "no-route")
         for kind in ("html", "txt", "json")
     ),
-    *("localdev/proxy/pages/style.css", "localdev/proxy/pages/script.js"),
+    *(".localdev/proxy/pages/style.css", ".localdev/proxy/pages/script.js"),
 }
 FILES = {
     "none": ALWAYS,
     "nginx": PROXY
     | {
         *(
-            f"localdev/proxy/nginx/{name}.conf"
+            f".localdev/proxy/nginx/{name}.conf"
             for name in ("location", "nginx", "no-route", "page", "pages", "server", "upstream")
         ),
-        *("localdev/proxy/nginx/nginx.awk", "localdev/proxy/nginx/server.sh"),
+        *(".localdev/proxy/nginx/nginx.awk", ".localdev/proxy/nginx/server.sh"),
     },
     "caddy": PROXY
-    | {f"localdev/proxy/caddy/{name}" for name in ("Caddyfile", "caddy.awk", "pages.caddy", "server.sh")},
+    | {f".localdev/proxy/caddy/{name}" for name in ("Caddyfile", "caddy.awk", "pages.caddy", "server.sh")},
 }
 DATABASES = ("postgres", "mysql", "redis", "mongodb")
 
@@ -77,12 +77,12 @@ def test_a_repo_gets_these_files_and_no_other(rendered: Render) -> None:
         assert files(rendered(web_proxy=proxy)) == names
     assert files(rendered(github_workflow="true")) == FILES["nginx"] | {
         ".github/workflows/localdev-update.yml",
-        "localdev/sh/update-pr.sh",
+        ".localdev/sh/update-pr.sh",
     }
 
 
 def test_the_script_can_be_run(rendered: Render) -> None:
-    assert os.access(rendered() / "localdev/host-alias", os.X_OK)
+    assert os.access(rendered() / ".localdev/host-alias", os.X_OK)
 
 
 def test_no_line_ends_in_a_blank_or_cr_and_every_file_ends_in_one_newline(rendered: Render) -> None:
@@ -108,7 +108,7 @@ def test_no_line_ends_in_a_blank_or_cr_and_every_file_ends_in_one_newline(render
     ],
 )
 def test_the_plist_is_a_one_shot_that_adds_the_alias_at_boot(rendered: Render, label: str, ip: str) -> None:
-    raw = (rendered(alias_label=label, alias_ip=ip) / "localdev/host-alias.plist").read_bytes()
+    raw = (rendered(alias_label=label, alias_ip=ip) / ".localdev/host-alias.plist").read_bytes()
     assert raw.startswith(b"<?xml")
     assert plistlib.loads(raw) == {
         "Label": label,
@@ -120,14 +120,14 @@ def test_the_plist_is_a_one_shot_that_adds_the_alias_at_boot(rendered: Render, l
 if sys.platform == "darwin":  # elsewhere plistlib, above, and the fake macOS read it
 
     def test_plutil_accepts_the_plist(rendered: Render, run: Run) -> None:
-        run("/usr/bin/plutil", "-lint", "localdev/host-alias.plist", cwd=rendered(), check=True)
+        run("/usr/bin/plutil", "-lint", ".localdev/host-alias.plist", cwd=rendered(), check=True)
 
 
 def test_systemd_accepts_the_unit(rendered: Render, run: Run, tmp_path: Path) -> None:
     need(sys.platform == "linux", "systemd", "run this on Linux")
     need_command("systemd-analyze", "systemd")
     unit = tmp_path / "local.host-alias.10.254.254.254.service"
-    shutil.copy(rendered() / "localdev/host-alias.service", unit)
+    shutil.copy(rendered() / ".localdev/host-alias.service", unit)
     done = run("systemd-analyze", "verify", unit, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -135,7 +135,7 @@ def test_systemd_accepts_the_unit(rendered: Render, run: Run, tmp_path: Path) ->
 def test_older_projects_on_the_machine_find_what_they_read_in_a_boot_job(rendered: Render) -> None:
     """They take a later format for as good as theirs, so it must go on to say these things in the same way."""
     answers = {"alias_ip": "10.254.254.253", "alias_label": "com.example.shop"}
-    unit, plist = ((rendered(**answers) / f"localdev/host-alias.{kind}").read_text() for kind in ("service", "plist"))
+    unit, plist = ((rendered(**answers) / f".localdev/host-alias.{kind}").read_text() for kind in ("service", "plist"))
     assert re.match(r"# host-alias format \d+: ", unit)
     assert "\nRuntimeDirectory=com.example.shop\n" in unit
     assert "\nExecStart=/sbin/ip address replace 10.254.254.253/32 dev lo scope host\n" in unit
@@ -152,7 +152,7 @@ def test_older_projects_on_the_machine_find_what_they_read_in_a_boot_job(rendere
 
 def test_unit_and_plist_carry_the_same_format_and_nothing_of_the_project(rendered: Render) -> None:
     def jobs(**answers: str) -> list[str]:
-        return [(rendered(**answers) / f"localdev/host-alias.{kind}").read_text() for kind in ("plist", "service")]
+        return [(rendered(**answers) / f".localdev/host-alias.{kind}").read_text() for kind in ("plist", "service")]
 
     formats = [re.findall(r"host-alias format ([0-9]+)\b", text) for text in jobs()]
     assert [len(found) for found in formats] == [1, 1]
@@ -170,7 +170,7 @@ def test_a_changed_boot_job_has_a_new_format() -> None:
     texts = [(LOCALDEV / f"{name}.jinja").read_bytes() for name in files]
     formats = [int(re.findall(rb"host-alias format ([0-9]+)\b", text)[0]) for text in texts]
     digests = [hashlib.sha256(text).hexdigest()[:16] for text in texts]
-    assert list(zip(formats, digests, strict=True)) == [(1, "aafd37803ac98267"), (2, "1bd72b8c286dc72c")]
+    assert list(zip(formats, digests, strict=True)) == [(1, "3788a0d724281788"), (2, "a8873b16d01303d4")]
 
 
 def every_combination() -> list[dict[str, str]]:
@@ -182,7 +182,7 @@ def every_combination() -> list[dict[str, str]]:
 def test_every_container_is_healthy_pinned_private_and_reaches_the_host(
     rendered: Render, answers: dict[str, str]
 ) -> None:
-    compose = yaml.safe_load((rendered(**answers) / "localdev/compose.yaml").read_text())
+    compose = yaml.safe_load((rendered(**answers) / ".localdev/compose.yaml").read_text())
     chosen = yaml.safe_load(answers["databases"])
     assert list(compose["services"]) == (["proxy"] if answers["web_proxy"] != "none" else []) + chosen
     assert set(compose.get("volumes", {})) == {f"{name}-data" for name in chosen}
@@ -272,8 +272,8 @@ def test_every_function_of_a_script_says_what_it_does(rendered: Render) -> None:
 
 
 def test_the_doctor_knows_which_bridges_the_guard_lets_in(rendered: Render) -> None:
-    unit = (rendered() / "localdev/host-alias.service").read_text()
-    guests = re.search(r"^GUESTS = \((.*)\)$", (rendered() / "localdev/doctor/alias.py").read_text(), re.M)
+    unit = (rendered() / ".localdev/host-alias.service").read_text()
+    guests = re.search(r"^GUESTS = \((.*)\)$", (rendered() / ".localdev/doctor/alias.py").read_text(), re.M)
     echoed = re.search(r"echo (lo .*?) \|", unit)
     assert guests and echoed
     names = re.findall(r'"(.*?)"', guests[1])
@@ -283,7 +283,7 @@ def test_the_doctor_knows_which_bridges_the_guard_lets_in(rendered: Render) -> N
 
 def test_what_runs_as_root_has_absolute_paths(rendered: Render) -> None:
     for name in ("darwin", "linux"):
-        text = (rendered() / f"localdev/sh/{name}.sh").read_text()
+        text = (rendered() / f".localdev/sh/{name}.sh").read_text()
         for command in ("ifconfig", "launchctl", "systemctl", "chown", "chmod", "mv", "rm", "sleep", "cat"):
             assert not re.search(rf"(?m)^\s*(if |while |until )?{command}\b(?! <<)", text), f"{name}: {command}"
 

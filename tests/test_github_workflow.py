@@ -20,7 +20,7 @@ from versions import ANSWERS, commit, release
 
 WORKFLOW = ".github/workflows/localdev-update.yml"
 BRANCH = "localdev-update"
-SCRIPT = "localdev/sh/update-pr.sh"
+SCRIPT = ".localdev/sh/update-pr.sh"
 TOKEN = "a-token"
 QUERY = r'.[] | select(.isCrossRepository | not) | "\(.state) \(.number) \(.title)"'
 
@@ -186,9 +186,9 @@ def released(run: Run) -> Callable[..., None]:
     """Releases a version of a hub's template in which a comment of localdev.mk is another one."""
 
     def released(hub: Hub, version: str = "v1.1.0", words: str = "Some short names") -> None:
-        text = (hub.template / "template/localdev/localdev.mk").read_text()
+        text = (hub.template / "template/.localdev/localdev.mk").read_text()
         first = text.splitlines()[0]
-        release(hub.template, run, version, {"template/localdev/localdev.mk": (first, f"# {words}")})
+        release(hub.template, run, version, {"template/.localdev/localdev.mk": (first, f"# {words}")})
 
     return released
 
@@ -253,7 +253,7 @@ def test_nothing_happens_without_a_new_version(hub: Hub) -> None:
 
 
 def test_a_new_version_becomes_one_pull_request_which_later_runs_refresh(hub: Hub, released: Any) -> None:
-    (hub.clone / "localdev/routes").write_text("web 3000 /\n")
+    (hub.clone / ".localdev/routes").write_text("web 3000 /\n")
     hub.push("my routes")
     # A shell reads a script as it goes: this one would go on in the middle of the new text.
     script = hub.template / "template" / SCRIPT
@@ -264,11 +264,11 @@ def test_a_new_version_becomes_one_pull_request_which_later_runs_refresh(hub: Hu
     assert said(done) == "https://github.com/example/app/pull/1"
     (request,) = hub.requests
     assert (request["head"], request["base"], request["title"]) == (BRANCH, "main", "Update localdev to v1.1.0")
-    assert request["body"].startswith(f"Brings `localdev/` from v1.0.0 to v1.1.0 of {hub.template}.\n")
+    assert request["body"].startswith(f"Brings `.localdev/` from v1.0.0 to v1.1.0 of {hub.template}.\n")
     assert "Left out" not in request["body"]
-    assert hub.changed() == [ANSWERS, "localdev/localdev.mk", SCRIPT]
+    assert hub.changed() == [ANSWERS, ".localdev/localdev.mk", SCRIPT]
     assert "_commit: v1.1.0" in hub.file(ANSWERS)
-    assert hub.file("localdev/routes") == "web 3000 /"
+    assert hub.file(".localdev/routes") == "web 3000 /"
     assert all(line.endswith("token=") for line in hub.calls("pipx"))
 
     # The broken script is on the branch only: main's goes on.
@@ -286,7 +286,7 @@ def test_a_new_version_becomes_one_pull_request_which_later_runs_refresh(hub: Hu
     assert (request["number"], request["title"]) == (1, "Update localdev to v1.2.0")
     assert "from v1.0.0 to v1.2.0" in request["body"]
     assert hub.git(hub.remote, "rev-parse", f"{BRANCH}^") == hub.branch("main")
-    assert hub.changed() == [ANSWERS, "localdev/localdev.mk"]
+    assert hub.changed() == [ANSWERS, ".localdev/localdev.mk"]
 
     # Squashed into main, and the branch is still there: nothing to do, and the next version replaces it.
     hub.git(hub.clone, "fetch", "-q")
@@ -297,7 +297,7 @@ def test_a_new_version_becomes_one_pull_request_which_later_runs_refresh(hub: Hu
     released(hub, "v1.3.0", "Yet other short names")
     assert hub.run().returncode == 0
     assert [request["state"] for request in hub.requests] == ["MERGED", "OPEN"]
-    assert hub.changed() == [ANSWERS, "localdev/localdev.mk"]
+    assert hub.changed() == [ANSWERS, ".localdev/localdev.mk"]
 
 
 @pytest.mark.parametrize("how", ["a commit on top", "an amended commit", "a merge of main"])
@@ -312,7 +312,7 @@ def test_a_persons_work_on_the_branch_is_never_replaced(hub: Hub, released: Any,
     if how == "a merge of main":
         hub.git(hub.clone, "merge", "-q", "--no-edit", "main")
     else:
-        (hub.clone / "compose.yaml").write_text("include: [localdev/compose.yaml]\n")
+        (hub.clone / "compose.yaml").write_text("include: [.localdev/compose.yaml]\n")
         hub.git(hub.clone, "commit", "-qa", *(["--amend", "--no-edit"] if "amended" in how else ["-m", "mine"]))
     hub.git(hub.clone, "push", "-qf", "origin", "HEAD")
     theirs = hub.branch()
@@ -330,7 +330,7 @@ def test_a_commit_that_arrives_while_the_workflow_runs_stays(hub: Hub, released:
     assert hub.run().returncode == 0
     hub.git(hub.clone, "fetch", "-q")
     hub.git(hub.clone, "switch", "-q", BRANCH)
-    (hub.clone / "compose.yaml").write_text("include: [localdev/compose.yaml]\n")
+    (hub.clone / "compose.yaml").write_text("include: [.localdev/compose.yaml]\n")
     hub.git(hub.clone, "commit", "-qam", "mine")
     released(hub, "v1.2.0", "Other short names")
     # The update takes seconds: here the person pushes in these.
@@ -344,14 +344,14 @@ def test_a_commit_that_arrives_while_the_workflow_runs_stays(hub: Hub, released:
 
 
 def test_conflicts_are_never_pushed(hub: Hub, released: Any) -> None:
-    mine = hub.clone / "localdev/localdev.mk"
+    mine = hub.clone / ".localdev/localdev.mk"
     mine.write_text("# My names\n" + mine.read_text().split("\n", 1)[1])
     hub.push("edited what is the template's")
     released(hub)
     done = hub.run()
     assert (done.returncode, hub.branch(), hub.calls("gh")) == (1, "", [])
     assert said(done) == (
-        "::error::conflicts in localdev/localdev.mk. Nothing was pushed. On your machine run: make dev-update"
+        "::error::conflicts in .localdev/localdev.mk. Nothing was pushed. On your machine run: make dev-update"
     )
 
 
@@ -361,7 +361,7 @@ def test_a_changed_workflow_stays_as_it_is_and_one_that_would_come_back_is_left_
     hub.push("every night")
     released(hub)
     assert hub.run().returncode == 0
-    assert hub.changed() == [ANSWERS, "localdev/localdev.mk"]
+    assert hub.changed() == [ANSWERS, ".localdev/localdev.mk"]
     assert "Left out" not in hub.requests[0]["body"]
 
     # Another name: Copier would write ours again, and GitHub would refuse the push.
@@ -370,7 +370,7 @@ def test_a_changed_workflow_stays_as_it_is_and_one_that_would_come_back_is_left_
     hub.push("a name that we like better")
     done = hub.run(".github/workflows/update.yml")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert hub.changed() == [ANSWERS, "localdev/localdev.mk"]
+    assert hub.changed() == [ANSWERS, ".localdev/localdev.mk"]
     assert f"Left out, because GitHub forbids it to workflows: changes of {WORKFLOW}. " in hub.requests[0]["body"]
 
 

@@ -190,7 +190,7 @@ def test_two_labels_for_one_address_have_a_guard_each(box: Box) -> None:
     box.fake_systemd()
     assert box("up")[0] == 0
     for name in ("host-alias.conf", "host-alias.service"):
-        file = box.source / "localdev" / name
+        file = box.source / ".localdev" / name
         file.write_text(file.read_text().replace(LABEL, "com.example.other"))
     assert box("up")[0] == 0
     assert sum("chain guard" in line for line in rules(box)) == 2

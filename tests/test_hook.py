@@ -34,7 +34,7 @@ def test_the_hook_runs_once_per_copy_and_once_per_update_in_the_real_folder(
     copier("copy", "--trust", "--defaults", "-q", own_template, repo, cwd=tmp_path, check=True)
     assert counting.read_text().splitlines() == [f"after {repo}"]
     commit(repo, run)
-    release(own_template, run, "v1.1.0", {"template/localdev/localdev.mk": ("# Short names", "# Some short names")})
+    release(own_template, run, "v1.1.0", {"template/.localdev/localdev.mk": ("# Short names", "# Some short names")})
     for times in (1, 2):  # to a new version, and once more to the same
         copier("update", "--trust", "--defaults", "-q", "-a", ANSWERS, cwd=repo, check=True)
         assert counting.read_text().splitlines()[1:] == [f"before {repo}", f"after {repo}"] * times
@@ -76,7 +76,7 @@ def hook(repo: Path, template: Path, run: Run, **env: str) -> list[str]:
 
 def test_the_last_line_is_the_verdict_of_check(repo: Render, template: Path, run: Run) -> None:
     here = repo()
-    check = run("sh", "localdev/host-alias", "check", cwd=here)
+    check = run("sh", ".localdev/host-alias", "check", cwd=here)
     (verdict,) = hook(here, template, run)
     assert verdict == (check.stderr.strip() or "host-alias: this machine is ready")
     assert hook(here, template, run, LOCALDEV_HOST="host-gateway")[-1].startswith(
@@ -92,7 +92,7 @@ def test_a_copy_ends_with_the_verdict_and_the_next_command(template: Path, copie
     folder = next_line.removeprefix("Next:   cd ").removesuffix(" && make dev-up")
     assert (
         subprocess.run(
-            ["sh", "-c", f"cd {folder} && ls localdev/host-alias"], capture_output=True, check=False
+            ["sh", "-c", f"cd {folder} && ls .localdev/host-alias"], capture_output=True, check=False
         ).returncode
         == 0
     )
@@ -112,14 +112,14 @@ def test_existing_files_stay_and_the_line_to_add_is_printed(
     done = copier("copy", "--trust", "--defaults", template, repo, cwd=tmp_path, check=True)
     assert {name: (repo / name).read_bytes() for name in mine} == mine
     present = {path.name for path in repo.iterdir()}
-    assert present == {makefile, compose, "localdev", ANSWERS}, (
+    assert present == {makefile, compose, ".localdev", ANSWERS}, (
         "a second Makefile or Compose file would be ignored or win"
     )
-    assert f"Add to {makefile}:  include localdev/localdev.mk" in done.stderr
-    assert f"Add to {compose}:  include: [localdev/compose.yaml]" in done.stderr
+    assert f"Add to {makefile}:  include .localdev/localdev.mk" in done.stderr
+    assert f"Add to {compose}:  include: [.localdev/compose.yaml]" in done.stderr
     # What is printed is what works.
-    (repo / makefile).write_bytes(mine[makefile] + b"\ninclude localdev/localdev.mk\n")
-    (repo / compose).write_bytes(mine[compose] + b"\ninclude: [localdev/compose.yaml]\n")
+    (repo / makefile).write_bytes(mine[makefile] + b"\ninclude .localdev/localdev.mk\n")
+    (repo / compose).write_bytes(mine[compose] + b"\ninclude: [.localdev/compose.yaml]\n")
     assert hook(repo, template, run) == hook(repo, template, run)[-1:]
     assert "dev-up" in run("make", "dev-help", cwd=repo, check=True).stdout
     # An update keeps to that.
@@ -131,22 +131,22 @@ def test_existing_files_stay_and_the_line_to_add_is_printed(
 def test_a_service_of_the_same_name_is_found(repo: Render, template: Path, run: Run) -> None:
     here = repo(databases="[postgres]")
     (here / "compose.yaml").write_text(
-        "include: [localdev/compose.yaml]\nservices:\n  postgres: {image: x}\n  mine: {image: x}\n"
+        "include: [.localdev/compose.yaml]\nservices:\n  postgres: {image: x}\n  mine: {image: x}\n"
     )
     (line, _) = hook(here, template, run)
-    assert line == "The service postgres is in compose.yaml and in localdev/compose.yaml: rename yours in compose.yaml"
+    assert line == "The service postgres is in compose.yaml and in .localdev/compose.yaml: rename yours in compose.yaml"
 
 
 def test_ignored_files_are_named(repo: Render, template: Path, run: Run) -> None:
     here = repo()
-    (here / ".gitignore").write_text("*.conf\n!localdev/proxy/nginx/*.conf\n*.pem\n*.own\n")
+    (here / ".gitignore").write_text("*.conf\n!.localdev/proxy/nginx/*.conf\n*.pem\n*.own\n")
     for name in ("tls.pem", "proxy/custom/mine.own"):  # not generated: no update deletes them
-        (here / "localdev" / name).parent.mkdir(parents=True, exist_ok=True)
-        (here / "localdev" / name).write_text("mine")
+        (here / ".localdev" / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / ".localdev" / name).write_text("mine")
     run("git", "init", "-q", cwd=here, check=True)
     (line, _) = hook(here, template, run)
     assert line == (
-        "Git ignores localdev/host-alias.conf (*.conf in .gitignore, line 1): no teammate gets that, and updates will stop. "
+        "Git ignores .localdev/host-alias.conf (*.conf in .gitignore, line 1): no teammate gets that, and updates will stop. "
         "Change that rule, and commit"
     )
 
@@ -158,14 +158,14 @@ def test_an_update_leaves_certificate_snippets_and_names_alone_and_complains_of_
     users = {"tls.pem": "key\n", "proxy/custom/x.conf": "# mine\n", "proxy/custom/server/y.conf": "# mine\n"}
     users["names.yaml"] = "services:\n  proxy: {} # mine\n"
     for name, text in users.items():
-        (here / "localdev" / name).parent.mkdir(parents=True, exist_ok=True)
-        (here / "localdev" / name).write_text(text)
+        (here / ".localdev" / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / ".localdev" / name).write_text(text)
     commit(here, run, force=False)
     done = copier("update", "--trust", "--defaults", "-a", ANSWERS, "-dweb_port=8081", cwd=here, check=True)
-    assert "web_port=8081" in (here / "localdev/host-alias.conf").read_text()
-    assert {name: (here / "localdev" / name).read_text() for name in users} == users
+    assert "web_port=8081" in (here / ".localdev/host-alias.conf").read_text()
+    assert {name: (here / ".localdev" / name).read_text() for name in users} == users
     assert "Ignored by git" not in done.stderr
-    assert run("git", "ls-files", "localdev/tls.pem", cwd=here, check=True).stdout == ""
+    assert run("git", "ls-files", ".localdev/tls.pem", cwd=here, check=True).stdout == ""
 
 
 def test_a_changed_address_is_told_for_every_machine(repo: Render, template: Path, copier: Run, run: Run) -> None:
@@ -178,18 +178,18 @@ def test_a_changed_address_is_told_for_every_machine(repo: Render, template: Pat
     )
     assert "alias_ip 10.254.254.254 -> 10.254.254.253" in done.stderr
     assert "On every machine: make dev-up" in done.stderr
-    assert "ip=10.254.254.253" in (here / "localdev/host-alias.conf").read_text()
+    assert "ip=10.254.254.253" in (here / ".localdev/host-alias.conf").read_text()
 
 
 def test_conflicts_are_told_first_and_alone(own_template: Path, copier: Run, run: Run, tmp_path: Path) -> None:
     repo = tmp_path / "app"
     copier("copy", "--trust", "--defaults", "-q", own_template, repo, cwd=tmp_path, check=True)
-    makefile = repo / "localdev/localdev.mk"
+    makefile = repo / ".localdev/localdev.mk"
     makefile.write_text(makefile.read_text().replace("# Short names", "# My names"))
     commit(repo, run)
-    release(own_template, run, "v1.1.0", {"template/localdev/localdev.mk": ("# Short names", "# Some short names")})
+    release(own_template, run, "v1.1.0", {"template/.localdev/localdev.mk": ("# Short names", "# Some short names")})
     done = copier("update", "--trust", "--defaults", "-a", ANSWERS, cwd=repo, check=True)
-    assert "Conflicts in: localdev/localdev.mk." in done.stderr
+    assert "Conflicts in: .localdev/localdev.mk." in done.stderr
     assert "host-alias: " not in done.stderr.split("Conflicts")[1]
 
 
@@ -207,15 +207,15 @@ def test_whatever_is_broken_the_hook_exits_0_with_one_line(
             (tmp_path / "bin" / name).symlink_to(shutil.which(name) or "/bin/false")
         env = {"PATH": str(tmp_path / "bin")}
     elif fault == "broken compose":
-        (here / "compose.yaml").write_text("include: [localdev/compose.yaml\n<<<<<<<")
+        (here / "compose.yaml").write_text("include: [.localdev/compose.yaml\n<<<<<<<")
     elif fault == "no conf":
-        (here / "localdev/host-alias.conf").unlink()
+        (here / ".localdev/host-alias.conf").unlink()
     elif fault == "no answers":
         (here / ANSWERS).unlink()
     elif fault == "broken answers":
         (here / ANSWERS).write_text("- <<<<<")
     else:
-        shutil.rmtree(here / "localdev")
+        shutil.rmtree(here / ".localdev")
     lines = hook(here, template, run, **env)
     assert lines
     assert not any("Traceback" in line for line in lines)
@@ -231,5 +231,5 @@ def test_a_hook_that_fails_costs_nobody_the_project(template: Path, copier: Run,
         *("copy", "--trust", "--defaults", template, tmp_path / "app"), cwd=tmp_path, env={"PATH": str(tools)}
     )
     assert done.returncode == 0
-    assert (tmp_path / "app/localdev/host-alias").exists()
+    assert (tmp_path / "app/.localdev/host-alias").exists()
     assert "The check after generation failed" in done.stderr

@@ -20,8 +20,8 @@ GATEWAY = {"LOCALDEV_HOST": "host-gateway"}
 
 @pytest.fixture
 def localdev(rendered: Render, tmp_path: Path) -> Path:
-    """A localdev/ of the test's own, in a path with a space and a quote."""
-    return Path(shutil.copytree(rendered() / "localdev", tmp_path / "my app's repo" / "localdev"))
+    """A .localdev/ of the test's own, in a path with a space and a quote."""
+    return Path(shutil.copytree(rendered() / ".localdev", tmp_path / "my app's repo" / ".localdev"))
 
 
 @pytest.fixture

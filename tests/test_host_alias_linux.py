@@ -36,7 +36,7 @@ SET = [(IP, 32, "host")]
 def answer(box: Box, ip: str, label: str = "a.b") -> None:
     """Give the box's repo another address and label, as an update with these answers does."""
     for name in ("host-alias.conf", "host-alias.service"):
-        file = box.source / "localdev" / name
+        file = box.source / ".localdev" / name
         file.write_text(file.read_text().replace(LABEL, label).replace(IP, ip))
 
 
@@ -163,13 +163,13 @@ def test_the_default_route_and_routes_elsewhere_are_no_warning(plain: Box, netwo
 
 
 LINKS = {
-    "an absolute path": ("/", "{repo}/localdev/host-alias"),
-    "a relative path": ("{repo}", "localdev/host-alias"),
-    "a relative path with ..": ("{repo}/localdev/sh", "../../localdev/host-alias"),
-    "its own folder": ("{repo}/localdev", "./host-alias"),
-    "sh and a bare name": ("{repo}/localdev", "sh host-alias"),
-    "sh and a path": ("/tmp", "sh {repo}/localdev/host-alias"),
-    "PATH": ("/", "env PATH={repo}/localdev:/usr/bin:/bin host-alias"),
+    "an absolute path": ("/", "{repo}/.localdev/host-alias"),
+    "a relative path": ("{repo}", ".localdev/host-alias"),
+    "a relative path with ..": ("{repo}/.localdev/sh", "../../.localdev/host-alias"),
+    "its own folder": ("{repo}/.localdev", "./host-alias"),
+    "sh and a bare name": ("{repo}/.localdev", "sh host-alias"),
+    "sh and a path": ("/tmp", "sh {repo}/.localdev/host-alias"),
+    "PATH": ("/", "env PATH={repo}/.localdev:/usr/bin:/bin host-alias"),
     "a link": ("/", "/mnt/bin/absolute"),
     "a relative link": ("/", "/mnt/bin/relative"),
     "a chain of links": ("/mnt/bin", "./chain"),
@@ -187,10 +187,10 @@ def test_it_finds_its_files_from_everywhere(plain: Box, name: str) -> None:
     folder, line = LINKS[name]
     repo = shlex.quote(str(plain.repo))
     plain.root(
-        f"mkdir /mnt/bin; cd /mnt/bin; ln -s {repo}/localdev/host-alias absolute;"
-        f"ln -s ../{shlex.quote(plain.repo.name)}/localdev/host-alias relative; ln -s /mnt/bin/middle chain;"
+        f"mkdir /mnt/bin; cd /mnt/bin; ln -s {repo}/.localdev/host-alias absolute;"
+        f"ln -s ../{shlex.quote(plain.repo.name)}/.localdev/host-alias relative; ln -s /mnt/bin/middle chain;"
         "ln -s relative middle; ln -s ./chain ./-n; ln -s bin ../linkedbin;"
-        f"ln -s {repo}/localdev ../folder"
+        f"ln -s {repo}/.localdev ../folder"
     )
     code, out, err = plain.run("sh", "-c", f"{line.format(repo=repo)} up", cwd=folder.format(repo=plain.repo))
     assert (code, out) == (0, ""), err
@@ -405,7 +405,7 @@ def test_the_plan_pasted_into_a_shell_makes_it_so(box: Box, user: bool) -> None:
     assert box.addresses() == SET
     assert box("check", user=user) == (0, "", "")
     assert box("plan", user=user) == (0, "", "")
-    assert box.root(f"cat {UNIT}") == (box.source / "localdev" / "host-alias.service").read_text()
+    assert box.root(f"cat {UNIT}") == (box.source / ".localdev" / "host-alias.service").read_text()
     code, plan, err = box("down", "-n", user=user)
     assert (code, err) == (0, "")
     assert box.addresses() == SET
@@ -433,7 +433,7 @@ def test_an_edited_unit_is_installed_byte_for_byte_and_an_edit_of_the_installed_
     box: Box, comment: str
 ) -> None:
     box.fake_systemd()
-    ours = box.source / "localdev/host-alias.service"
+    ours = box.source / ".localdev/host-alias.service"
     ours.write_text(ours.read_text() + comment)
     wanted = ours.read_text().removesuffix("\n") + "\n"
     assert box("up")[0] == 0
@@ -466,11 +466,11 @@ def test_a_satisfied_machine_costs_at_most_two_processes(box: Box, systemd: bool
 @pytest.mark.parametrize("verb", ["check", "up", "plan", "down", "status"])
 def test_a_unit_with_another_address_than_the_conf_is_refused(box: Box, verb: str) -> None:
     box.fake_systemd()
-    unit = box.source / "localdev" / "host-alias.service"
+    unit = box.source / ".localdev" / "host-alias.service"
     unit.write_text(unit.read_text().replace(f"{IP}/32", "10.254.254.25/32"))
     code, out, err = box(verb)
     assert (code, out) == (2, "")
-    assert err.startswith(f"host-alias: {box.repo}/localdev/host-alias.service adds 10.254.254.25")
+    assert err.startswith(f"host-alias: {box.repo}/.localdev/host-alias.service adds 10.254.254.25")
     assert f"host-alias.conf says {IP}" in err
     assert err.count("\n") == 1
     assert box.addresses() == []
@@ -480,7 +480,7 @@ def test_a_unit_with_another_address_than_the_conf_is_refused(box: Box, verb: st
 @pytest.mark.parametrize("kind", ["missing", "without an address", "with two addresses"])
 def test_a_broken_unit_of_the_repo_is_refused(box: Box, kind: str) -> None:
     box.fake_systemd()
-    unit = box.source / "localdev" / "host-alias.service"
+    unit = box.source / ".localdev" / "host-alias.service"
     text = unit.read_text()
     if kind == "missing":
         unit.unlink()
@@ -497,7 +497,7 @@ def test_a_broken_unit_of_the_repo_is_refused(box: Box, kind: str) -> None:
 @pytest.mark.parametrize("place", ["first", "middle", "last"])
 def test_a_unit_cannot_break_out_into_roots_script(box: Box, mark: str, place: str) -> None:
     box.fake_systemd()
-    unit = box.source / "localdev" / "host-alias.service"
+    unit = box.source / ".localdev" / "host-alias.service"
     evil = f"{mark}\n/bin/touch /mnt/canary\n"
     text = unit.read_text()
     unit.write_text(
@@ -511,16 +511,16 @@ def test_a_unit_cannot_break_out_into_roots_script(box: Box, mark: str, place: s
 
 
 def test_an_unreadable_conf_is_refused(plain: Box) -> None:
-    (plain.source / "localdev" / "host-alias.conf").chmod(0o600)
+    (plain.source / ".localdev" / "host-alias.conf").chmod(0o600)
     code, out, err = plain("up", user=True)
     assert (code, out) == (2, "")
-    assert err == f"host-alias: {plain.repo}/localdev/host-alias.conf is missing or unreadable. Restore it from git\n"
+    assert err == f"host-alias: {plain.repo}/.localdev/host-alias.conf is missing or unreadable. Restore it from git\n"
 
 
 @pytest.mark.parametrize("verb", ["check", "up", "plan", "down", "status"])
 def test_a_bad_conf_changes_nothing_whatever_the_verb(plain: Box, verb: str) -> None:
     plain.root("ip address add 10.1.1.1/32 dev lo")
-    (plain.source / "localdev" / "host-alias.conf").write_text("label=a.b\nip=127.0.0.1\n")
+    (plain.source / ".localdev" / "host-alias.conf").write_text("label=a.b\nip=127.0.0.1\n")
     assert plain(verb)[0] == 2
     assert plain.root("ip -o -4 address show dev lo").count("inet ") == 2
 
@@ -622,7 +622,7 @@ def test_a_unit_for_a_longer_address_is_no_claim(box: Box) -> None:
 
 def test_a_unit_that_is_a_link_is_replaced_by_a_file(box: Box) -> None:
     box.fake_systemd()
-    box.root(f"cp {shlex.quote(str(box.repo))}/localdev/host-alias.service /mnt/unit; ln -s /mnt/unit {UNIT}")
+    box.root(f"cp {shlex.quote(str(box.repo))}/.localdev/host-alias.service /mnt/unit; ln -s /mnt/unit {UNIT}")
     assert box("check")[0] == 3
     assert box("up")[0] == 0
     assert box.root(f"stat -c %F {UNIT}") == "regular file\n"
@@ -661,7 +661,7 @@ def test_up_installs_enables_and_starts_a_unit_that_brings_the_address_back_at_b
     assert (code, out) == (0, ""), err
     assert err.endswith(f"host-alias: {IP} is on lo, now and after every reboot.\n")
     assert machine.addresses() == ON
-    assert machine.sh(f"cat {UNIT}") == (machine.repo / "localdev" / "host-alias.service").read_text()
+    assert machine.sh(f"cat {UNIT}") == (machine.repo / ".localdev" / "host-alias.service").read_text()
     assert machine.sh(f"stat -c '%F %a %U %G' {UNIT}") == "regular file 644 root root\n"
     assert machine.sh(f"systemctl is-enabled {LABEL}; systemctl is-active {LABEL}") == "enabled\nactive\n"
     assert machine("up") == (0, "", "")
@@ -708,7 +708,7 @@ def test_down_leaves_nothing_behind_not_even_after_a_reboot(machine: Booted) -> 
 
 @pytest.mark.engine
 def test_the_rendered_unit_pleases_systemd(machine: Booted) -> None:
-    machine.sh(f"cp /srv/repo/localdev/host-alias.service /tmp/{LABEL}.service")
+    machine.sh(f"cp /srv/repo/.localdev/host-alias.service /tmp/{LABEL}.service")
     assert machine.result("systemd-analyze", "verify", f"/tmp/{LABEL}.service") == (0, "", "")
 
 
@@ -725,7 +725,7 @@ def test_an_older_or_edited_unit_is_replaced_and_restarted(machine: Booted, chan
     assert f"{UNIT}  out of date" in machine("status")[1]
     code, out, err = machine("up")
     assert (code, out) == (0, ""), err
-    assert machine.sh(f"cat {UNIT}") == (machine.repo / "localdev" / "host-alias.service").read_text()
+    assert machine.sh(f"cat {UNIT}") == (machine.repo / ".localdev" / "host-alias.service").read_text()
     assert machine.sh(f"systemctl show -p ExecMainStartTimestampMonotonic {LABEL}") != before
     assert machine("check")[0] == 0
 
@@ -746,7 +746,7 @@ def test_a_newer_unit_is_left_alone_byte_for_byte(machine: Booted) -> None:
 @pytest.mark.engine
 @pytest.mark.parametrize("other", ["10.254.254.25", "10.254.254.253"])
 def test_the_same_label_with_another_address_is_refused_and_both_are_named(machine: Booted, other: str) -> None:
-    machine.sh(f"sed 's/{IP}/{other}/g' /srv/repo/localdev/host-alias.service >{UNIT}; systemctl enable --now {LABEL}")
+    machine.sh(f"sed 's/{IP}/{other}/g' /srv/repo/.localdev/host-alias.service >{UNIT}; systemctl enable --now {LABEL}")
     before = machine.sh(f"cat {UNIT}; stat -c '%i %Y' {UNIT}; ip -o address show")
     for verb in ("up", "plan", "down"):
         code, out, err = machine(verb)

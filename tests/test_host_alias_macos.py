@@ -328,7 +328,7 @@ def test_a_newer_plist_is_left_alone_and_satisfies(laptop: Make, loaded: bool) -
 
 def test_a_newer_format_is_compared_as_a_number(laptop: Make) -> None:
     mac = laptop()
-    conf = mac.path(f"{REPO}/localdev/host-alias.plist")
+    conf = mac.path(f"{REPO}/.localdev/host-alias.plist")
     conf.write_text(mac.plist.replace("format 1:", "format 9:"))
     mac.install(mac.plist.replace("format 1:", "format 10:"))
     assert mac.say("check") == (0, "", "")
@@ -710,7 +710,7 @@ def test_a_file_that_launchd_refuses_is_written_again(mac: Laptop, spoilt: str, 
 
 
 def test_a_repo_that_a_browser_downloaded_installs_no_quarantined_file(mac: Laptop) -> None:
-    mac.quarantine(f"{REPO}/localdev/host-alias.plist")
+    mac.quarantine(f"{REPO}/.localdev/host-alias.plist")
     assert mac.say("up")[0] == 0
     assert_is_installed(mac)
     assert os.listxattr(mac.path(PLIST)) == []
@@ -882,20 +882,20 @@ def test_dry_run_shows_and_changes_nothing(laptop: Make, option: str) -> None:
     ("cwd", "command"),
     [
         ("/", HOST_ALIAS),
-        (f"{REPO}/localdev", "./host-alias"),
-        (f"{REPO}/localdev/sh", "../host-alias"),
+        (f"{REPO}/.localdev", "./host-alias"),
+        (f"{REPO}/.localdev/sh", "../host-alias"),
         ("/Users/alice", "link"),
         ("/Users/alice", "./link"),
         ("/Users/alice", "deep/relative"),
         ("/", "/Users/alice/chain"),
-        (f"{REPO}/localdev", "host-alias"),
+        (f"{REPO}/.localdev", "host-alias"),
     ],
 )
 def test_it_works_from_any_directory_and_through_links(laptop: Make, cwd: str, command: str) -> None:
     mac = laptop()
     mac.path("/Users/alice/link").symlink_to(HOST_ALIAS)
     mac.path("/Users/alice/deep").mkdir()
-    mac.path("/Users/alice/deep/relative").symlink_to("../my app's repo/localdev/host-alias")
+    mac.path("/Users/alice/deep/relative").symlink_to("../my app's repo/.localdev/host-alias")
     mac.path("/Users/alice/chain").symlink_to("deep/relative")
     argv = [command] if "/" in command else ["/bin/sh", command]
     assert mac.run([*argv, "check"], cwd=cwd).returncode == 3
@@ -960,7 +960,7 @@ def test_with_the_host_gateway_nothing_is_looked_at(laptop: Make, verb: str) -> 
 @pytest.mark.parametrize("line", ["END_OF_FILE", "AS_ROOT"])
 def test_a_plist_of_the_repo_cannot_end_what_root_reads(laptop: Make, line: str) -> None:
     mac = laptop()
-    mac.path(f"{REPO}/localdev/host-alias.plist").write_text(f"{mac.plist}{line}\ntouch /tmp/canary\n")
+    mac.path(f"{REPO}/.localdev/host-alias.plist").write_text(f"{mac.plist}{line}\ntouch /tmp/canary\n")
     for verb in ("check", "plan", "up"):
         code, out, err = mac.say(verb, user=0)
         assert (code, out, err.count("\n")) == (2, "", 1)
@@ -972,7 +972,7 @@ def test_a_plist_of_the_repo_cannot_end_what_root_reads(laptop: Make, line: str)
 @pytest.mark.parametrize("state", ["missing", "of another address"])
 def test_a_plist_of_the_repo_that_does_not_fit_the_conf_is_refused(laptop: Make, state: str) -> None:
     mac = laptop()
-    ours = mac.path(f"{REPO}/localdev/host-alias.plist")
+    ours = mac.path(f"{REPO}/.localdev/host-alias.plist")
     if state == "missing":
         ours.unlink()
     else:

@@ -388,12 +388,12 @@ def assert_services(files: dict[str, Any], given: str) -> None:
     """Check that the seeded routes and the names of the proxy are those of the services `given`."""
     services = [service.split(":") for service in given.split()]
     domain = MARKS["web_domain"]
-    lines = files["template/localdev/routes.jinja"]
+    lines = files["template/.localdev/routes.jinja"]
     first = services[:1] and [["/", f"{services[0][0]}."]]
     assert [line.split() for line in lines] == [
         [name, port, *(first[0] if number == 0 else [])] for number, (name, port) in enumerate(services)
     ]
-    proxy = files["template/localdev/names.yaml.jinja"]["services"]["proxy"]
+    proxy = files["template/.localdev/names.yaml.jinja"]["services"]["proxy"]
     assert proxy["networks"]["default"]["aliases"] == [domain, *(f"{name}.{domain}" for name, _ in services)]
 
 
@@ -402,8 +402,8 @@ def assert_routes_are_read(here: Copier, accepted: set[str], run: Run, folder: P
     for given in sorted(accepted):
         services = [service.split(":") for service in given.split()]
         here.ask(native_services=given)
-        (folder / "host-alias.conf").write_text("\n".join(here.files()["template/localdev/host-alias.conf.jinja"]))
-        (folder / "routes").write_text("\n".join(here.files()["template/localdev/routes.jinja"]))
+        (folder / "host-alias.conf").write_text("\n".join(here.files()["template/.localdev/host-alias.conf.jinja"]))
+        (folder / "routes").write_text("\n".join(here.files()["template/.localdev/routes.jinja"]))
         options = ("-v", "want=table", "-f", LOCALDEV / "routes.awk", "host-alias.conf", "routes")
         done = run("mawk", *options, cwd=folder)
         seen = [line.split("\t")[1:] for line in done.stdout.splitlines()]
@@ -418,7 +418,7 @@ def test_an_answer_is_refused_in_one_line_or_every_parser_sees_just_that(
 ) -> None:
     question = QUESTIONS[name]
     count = collections.Counter[str]()
-    readme = {"template/localdev/README.md.jinja": []}  # it leaves port 80 out
+    readme = {"template/.localdev/README.md.jinja": []}  # it leaves port 80 out
     accepted = set()
     marked = {}
     if free_text(name) or question["type"] == "int":
@@ -526,12 +526,12 @@ def test_every_program_takes_answers_at_the_edge_as_they_are(
     here = rendered(**edge)
     label = edge["alias_label"]
     ip = edge.get("alias_ip", "10.254.254.254")
-    plist = plistlib.loads((here / "localdev/host-alias.plist").read_bytes())
+    plist = plistlib.loads((here / ".localdev/host-alias.plist").read_bytes())
     assert (plist["Label"], plist["ProgramArguments"][3]) == (label, ip)
 
     need_command("systemd-analyze", "systemd")
     installed = tmp_path / f"{label}.service"
-    shutil.copy(here / "localdev/host-alias.service", installed)
+    shutil.copy(here / ".localdev/host-alias.service", installed)
     done = run("systemd-analyze", "verify", installed, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     (guard, address) = unit(installed.read_text())["ExecStart"]
@@ -557,12 +557,12 @@ def test_every_program_takes_answers_at_the_edge_as_they_are(
         domain = edge["web_domain"]
         assert proxy["networks"]["default"]["aliases"] == [domain, *(f"{name}.{domain}" for name in names)]
         hosts = run(
-            "awk", "-vwant=hosts", "-froutes.awk", "host-alias.conf", "routes", cwd=here / "localdev", check=True
+            "awk", "-vwant=hosts", "-froutes.awk", "host-alias.conf", "routes", cwd=here / ".localdev", check=True
         )
         assert set(hosts.stdout.split()) == {domain, *(f"{name}.{domain}" for name in names)}
 
     # What our scripts print from the answers is shell: no word of it may be more than a word.
-    for words in (("localdev/host-alias", "plan"), ("localdev/sh/stack.sh", "env")):
+    for words in ((".localdev/host-alias", "plan"), (".localdev/sh/stack.sh", "env")):
         text = run("sh", *words, cwd=here, check=True).stdout
         (tmp_path / "said.sh").write_text(text)
         done = run(TOOLS / "shellcheck", "--norc", "-s", "sh", "-e", "SC2034", tmp_path / "said.sh", cwd=tmp_path)
@@ -1010,8 +1010,8 @@ def extreme_rows() -> list[list[str]]:
 
 def moved(text: str, folder: Path) -> str:
     """Return a proxy's configuration with the paths that it has in its container led into `folder`, where it can be read."""
-    text = text.replace("/localdev/proxy/custom/", f"{folder}/custom/").replace(
-        "/localdev/proxy/", f"{LOCALDEV}/proxy/"
+    text = text.replace("/.localdev/proxy/custom/", f"{folder}/custom/").replace(
+        "/.localdev/proxy/", f"{LOCALDEV}/proxy/"
     )
     return text.replace("/tmp/live/", f"{folder}/live/").replace("server host-alias:", "server 127.0.0.1:")
 
@@ -1196,7 +1196,7 @@ def test_a_port_from_the_environment_is_refused_in_one_line_or_printed_as_it_is(
 def test_localdev_host_is_refused_in_one_line_whatever_it_is(rendered: Render, run: Run) -> None:
     line = "host-alias: LOCALDEV_HOST can only be host-gateway. Unset it to use 10.254.254.254\n"
     for value in VALUES:
-        done = run("sh", "localdev/host-alias", "plan", cwd=rendered(), env={"LOCALDEV_HOST": value})
+        done = run("sh", ".localdev/host-alias", "plan", cwd=rendered(), env={"LOCALDEV_HOST": value})
         assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
 
 
@@ -1223,7 +1223,7 @@ def test_a_line_of_dotenv_is_data_and_runs_nothing(repo: Render, run: Run, tools
     for lines in texts:
         (here / ".env").write_bytes("\n".join(lines).encode(errors="surrogateescape"))
         for verb in ("urls", "env", "up docker compose"):
-            done = run("sh", "localdev/sh/stack.sh", *verb.split(), cwd=here, env=env, errors="replace")
+            done = run("sh", ".localdev/sh/stack.sh", *verb.split(), cwd=here, env=env, errors="replace")
             assert done.returncode in (0, 1)
             if done.returncode:
                 assert done.stdout == ""
@@ -1264,7 +1264,7 @@ def test_the_environment_changes_nothing_of_what_the_scripts_print(
     (here / "canary.sh").write_text("touch canary\n")
     own = {"ENV", "BASH_ENV"} if shell != "busybox ash" else set()
     for script, verb in (("stack.sh", "urls"), ("stack.sh", "env"), ("hosts.sh", "add"), ("../host-alias", "status")):
-        words = (*shell.split(), f"localdev/sh/{script}", verb)
+        words = (*shell.split(), f".localdev/sh/{script}", verb)
         plain = run(*words, cwd=here)
         hostile = run(
             *words, cwd=here, env={name: value for name, value in HOSTILE_ENVIRONMENT.items() if name not in own}
@@ -1426,7 +1426,7 @@ def test_nothing_is_left_that_others_may_write_whatever_the_umask(
 
 # At the moment at which root is asked for, somebody puts other files in the place of the repo's.
 SWAPS = r"""
-cd /mnt/*/localdev
+cd /mnt/*/.localdev
 for name in host-alias host-alias.conf host-alias.service host-alias.plist routes sh/common.sh sh/job.sh sh/linux.sh sh/hosts.sh; do
 	sed 's/10[.]254[.]254[.]254/10.6.6.6/g; s/^web /evil /' "$name" >"$name.evil"
 	printf '%s\n' 'ExecStart=/bin/touch /mnt/canary' '[ "$(id -u)" -ne 0 ] || touch /mnt/canary' >>"$name.evil"
@@ -1438,11 +1438,11 @@ done
 def test_what_is_swapped_after_it_was_compared_does_not_reach_root(box: tuple[Box, tuple[str, ...], list[str]]) -> None:
     made, words, files = box
     made.root(f"chmod -R a+rwX {shlex.quote(str(made.repo))}")
-    unit_before = (made.source / "localdev/host-alias.service").read_text()
+    unit_before = (made.source / ".localdev/host-alias.service").read_text()
     made.root(f"printf %s {shlex.quote(SWAPS)} >/mnt/meanwhile")
     _, _, err = made(*words, user=True)
     assert len(made.calls("sudo")) == 1
-    assert "10.6.6.6" in (made.source / "localdev/host-alias.service").read_text(), "nothing was swapped"
+    assert "10.6.6.6" in (made.source / ".localdev/host-alias.service").read_text(), "nothing was swapped"
     assert "canary" not in made.root("ls /mnt"), err
     installed = made.root(f"cat {files[0]}")
     if words == ("up",):
@@ -1457,7 +1457,7 @@ def test_on_macos_what_is_swapped_after_it_was_compared_does_not_reach_root(rend
     child = mac.spawn([HOST_ALIAS, "up"], cwd=REPO, env={"NO_COLOR": "1"})
     child.expect("Password:")
     for name in ("host-alias.plist", "host-alias.conf"):
-        path = f"{REPO}/localdev/{name}"
+        path = f"{REPO}/.localdev/{name}"
         mac.write(path, mac.path(path).read_text().replace("10.254.254.254", "10.6.6.6"))
     child.sendline("secret")
     child.expect(pexpect.EOF)

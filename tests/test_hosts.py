@@ -169,7 +169,7 @@ def test_projects_keep_out_of_each_others_blocks(box: HostsBox) -> None:
 
 @linux_only
 def test_wildcards_are_left_out_and_named_in_one_line(box: HostsBox) -> None:
-    (box.source / "localdev/routes").write_text("web 3000 / *.tenant. *.example.test admin.example.test/x\n")
+    (box.source / ".localdev/routes").write_text("web 3000 / *.tenant. *.example.test admin.example.test/x\n")
     err = box("add", "--yes")[2]
     line = "localdev: /etc/hosts knows no wildcards, so these are left out: *.tenant.shop.test *.example.test\n"
     assert err.startswith(line)
@@ -476,12 +476,12 @@ def test_errors_in_routes_change_nothing(box: HostsBox) -> None:
     box.add_route("bad")
     code, out, err = box("add", "--yes")
     assert (code, out) == (1, "")
-    assert "localdev/routes:" in err and err.count("\n") == 1
+    assert ".localdev/routes:" in err and err.count("\n") == 1
     assert box.text() == USUAL_HOSTS
 
 
 def test_without_a_proxy_no_name_leads_anywhere(rendered: Render, run: Run) -> None:
-    done = run("sh", "localdev/sh/hosts.sh", "add", cwd=rendered(web_proxy="none"))
+    done = run("sh", ".localdev/sh/hosts.sh", "add", cwd=rendered(web_proxy="none"))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == ('localdev: this stack has no proxy. Add one: make dev-update ARGS="-d web_proxy=nginx"\n')
 
@@ -507,7 +507,7 @@ class HostsLaptop(Laptop):
 
     def say(self, *words: str, **options: Any) -> tuple[int, str, str]:
         """Run hosts.sh without a terminal."""
-        done = self.run(["/bin/sh", "localdev/sh/hosts.sh", *words], cwd=REPO, **options)
+        done = self.run(["/bin/sh", ".localdev/sh/hosts.sh", *words], cwd=REPO, **options)
         return done.returncode, done.stdout, done.stderr
 
     def text(self) -> bytes:
@@ -534,7 +534,7 @@ def test_on_macos_the_file_stays_byte_for_byte(mac: HostsLaptop, name: str) -> N
 
 def test_on_macos_a_yes_is_one_password_and_the_cache_is_flushed(mac: HostsLaptop) -> None:
     mac.file.write_bytes(USUAL_HOSTS)
-    child = mac.spawn(["/bin/sh", "localdev/sh/hosts.sh", "add"], cwd=REPO)
+    child = mac.spawn(["/bin/sh", ".localdev/sh/hosts.sh", "add"], cwd=REPO)
     child.expect(QUESTION)
     assert block().decode() in child.before.replace("\r\n", "\n")
     assert mac.prompts == 0

@@ -106,11 +106,11 @@ def test_a_secure_websocket_works(stack: Stack, authority: Path) -> None:
 
 
 def test_the_key_stays_with_its_owner_and_out_of_git(stack: Stack, run: Run) -> None:
-    path = stack.repo / "localdev/tls.pem"
+    path = stack.repo / ".localdev/tls.pem"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert "PRIVATE KEY" in path.read_text()
     run("git", "init", "-q", cwd=stack.repo, check=True)
-    assert run("git", "check-ignore", "localdev/tls.pem", cwd=stack.repo).returncode == 0
+    assert run("git", "check-ignore", ".localdev/tls.pem", cwd=stack.repo).returncode == 0
     assert [found.name for found in path.parent.glob("tls*")] == ["tls.pem"]
     # In the container it is in memory, and nobody but the proxy's user has it.
     listed = stack.compose("exec", "-T", "proxy", "sh", "-c", "stat -c '%a %u' /tmp/live/tls.pem; df /tmp | tail -n 1")
@@ -136,7 +136,7 @@ def test_https_is_on_again_after_down_and_up(stack: Stack, authority: Path) -> N
 
 
 def test_a_new_host_is_missed_in_the_certificate_until_dev_tls_runs_again(stack: Stack, authority: Path) -> None:
-    routes = (stack.repo / "localdev/routes").read_text()
+    routes = (stack.repo / ".localdev/routes").read_text()
     stack.write_routes(routes + "new 3140 new.example.test *.tenant.\n")
     try:
         done = stack.make("dev-reload")
@@ -162,7 +162,7 @@ def test_a_new_host_is_missed_in_the_certificate_until_dev_tls_runs_again(stack:
 def test_an_unusable_certificate_is_told_in_one_line_and_the_old_one_stays_in_use(
     stack: Stack, authority: Path, text: str
 ) -> None:
-    path = stack.repo / "localdev/tls.pem"
+    path = stack.repo / ".localdev/tls.pem"
     good = path.read_text()
     try:
         # The hosts are still there, so nothing else is complained of.
@@ -171,7 +171,7 @@ def test_an_unusable_certificate_is_told_in_one_line_and_the_old_one_stays_in_us
         assert done.returncode != 0
         ours = [line for line in done.stderr.splitlines() if line.startswith("localdev: ")]
         assert len(ours) == 1, done.stderr
-        assert "localdev/tls.pem is unusable" in ours[0] and "Make it anew: make dev-tls" in ours[0]
+        assert ".localdev/tls.pem is unusable" in ours[0] and "Make it anew: make dev-tls" in ours[0]
         with service("web", 3140):
             assert verified(authority, stack.url("", "/", "https"))[0] == 200
         assert verified(authority, stack.url("", "/__localdev/", "https"))[0] == 200, "its pages are gone"
@@ -181,7 +181,7 @@ def test_an_unusable_certificate_is_told_in_one_line_and_the_old_one_stays_in_us
 
 
 def test_without_the_file_https_is_off_again(stack: Stack, authority: Path) -> None:
-    path = stack.repo / "localdev/tls.pem"
+    path = stack.repo / ".localdev/tls.pem"
     good = path.read_text()
     path.unlink()
     try:
@@ -223,7 +223,7 @@ def test_without_mkcert_one_line_says_how_to_get_it(repo: Render, run: Run, tmp_
     assert done.stderr.splitlines()[0] == (
         "localdev: mkcert is missing. Install it: brew install mkcert (Debian: sudo apt install mkcert), then: make dev-tls"
     )
-    assert not list((tmp_path / "my app's repo/localdev").glob("tls*"))
+    assert not list((tmp_path / "my app's repo/.localdev").glob("tls*"))
 
 
 @pytest.mark.parametrize(
@@ -231,40 +231,40 @@ def test_without_mkcert_one_line_says_how_to_get_it(repo: Render, run: Run, tmp_
     [
         ("echo 'ERROR: no luck' >&2; exit 1", "localdev: mkcert failed: ERROR: no luck"),
         # As on a full disk: a part of the file is there, and must not take the old one's place.
-        ("echo half >$2", "localdev: localdev/tls.pem cannot be written (the message is above)"),
+        ("echo half >$2", "localdev: .localdev/tls.pem cannot be written (the message is above)"),
     ],
 )
 def test_a_failure_on_the_way_leaves_the_old_certificate(
     repo: Render, run: Run, tmp_path: Path, mkcert: str, message: str
 ) -> None:
     here = repo()
-    (here / "localdev/tls.pem").write_text("old\n")
+    (here / ".localdev/tls.pem").write_text("old\n")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/mkcert").write_text(f"#!/bin/sh\n{mkcert}\n")
     (tmp_path / "bin/mkcert").chmod(0o755)
     done = run("make", "dev-tls", cwd=here, env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
     assert done.returncode != 0
     assert message in done.stderr.splitlines()
-    assert {path.name: path.read_text() for path in (here / "localdev").glob("tls*")} == {"tls.pem": "old\n"}
+    assert {path.name: path.read_text() for path in (here / ".localdev").glob("tls*")} == {"tls.pem": "old\n"}
 
 
 def test_a_certificate_of_somebody_else_is_told_in_one_line(repo: Render, run: Run, tmp_path: Path) -> None:
     need_root()
     here = repo()
-    (here / "localdev/tls.pem").write_text("hosts: x\n")
-    (here / "localdev/tls.pem").chmod(0o600)
+    (here / ".localdev/tls.pem").write_text("hosts: x\n")
+    (here / ".localdev/tls.pem").chmod(0o600)
     # pytest's folders are for their owner only.
     place = Path("/tmp") / f"localdev-{os.getpid()}"
     shutil.copytree(here, place)
-    os.chown(place / "localdev/tls.pem", 0, 0)
+    os.chown(place / ".localdev/tls.pem", 0, 0)
     try:
         done = subprocess.run(
-            ["setpriv", "--reuid=65534", "--clear-groups", "sh", "localdev/sh/stack.sh", "reload", "docker", "compose"],
+            ["setpriv", "--reuid=65534", "--clear-groups", "sh", ".localdev/sh/stack.sh", "reload", "docker", "compose"],
             cwd=place, capture_output=True, text=True, check=False,
         )  # fmt: skip
     finally:
         shutil.rmtree(place)
     assert done.returncode == 1
     assert done.stderr == (
-        "localdev: localdev/tls.pem cannot be read. Make it anew: rm localdev/tls.pem && make dev-tls\n"
+        "localdev: .localdev/tls.pem cannot be read. Make it anew: rm .localdev/tls.pem && make dev-tls\n"
     )

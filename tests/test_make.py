@@ -49,7 +49,7 @@ def make(request: pytest.FixtureRequest, run: Run, tmp_path: Path):
         ("down", ["docker compose down"]),
         ("dev-status", ["docker compose ps"]),
         ("dev-logs", ["docker compose logs --follow --tail 100"]),
-        ("dev-reload", ["docker compose exec -T proxy /bin/sh /localdev/proxy/entrypoint.sh reload"]),
+        ("dev-reload", ["docker compose exec -T proxy /bin/sh /.localdev/proxy/entrypoint.sh reload"]),
         ("dev-urls", []),
         ("dev-alias", []),
         ("dev-alias-down", []),
@@ -64,7 +64,7 @@ def test_each_target_runs_its_command_and_no_other(make, rendered: Render, targe
 def test_help_is_the_default_and_lists_every_target(make, rendered: Render) -> None:
     done = make(cwd=rendered())
     targets = [line.split()[1] for line in done.stdout.splitlines()]
-    lines = (rendered() / "localdev/localdev.mk").read_text().replace("\\\n", "").splitlines()
+    lines = (rendered() / ".localdev/localdev.mk").read_text().replace("\\\n", "").splitlines()
     phony = next(line for line in lines if line.startswith(".PHONY"))
     assert sorted(targets) == sorted(phony.split()[1:])
     assert make("dev-help", cwd=rendered()).stdout == done.stdout
@@ -85,9 +85,9 @@ def test_arguments_and_another_compose_reach_the_command(make, rendered: Render)
 
 def test_an_included_localdev_does_not_change_what_a_bare_make_does(make, repo: Render) -> None:
     here = repo()
-    (here / "Makefile").write_text("include localdev/localdev.mk\nmine:\n\t@printf mine\n")
+    (here / "Makefile").write_text("include .localdev/localdev.mk\nmine:\n\t@printf mine\n")
     assert make(cwd=here).stdout == "mine"
-    (here / "Makefile").write_text("mine:\n\t@printf mine\ninclude localdev/localdev.mk\nother:\n")
+    (here / "Makefile").write_text("mine:\n\t@printf mine\ninclude .localdev/localdev.mk\nother:\n")
     assert make(cwd=here).stdout == "mine"
 
 
@@ -110,11 +110,11 @@ def test_the_port_in_dotenv_is_the_port_in_the_urls(make, repo: Render) -> None:
 
 def test_an_error_in_routes_stops_up_before_any_container(make, repo: Render) -> None:
     here = repo()
-    (here / "localdev/routes").write_text("web 3000\napi\n")
+    (here / ".localdev/routes").write_text("web 3000\napi\n")
     for target in ("dev-up", "dev-reload", "dev-urls"):
         done = make(target, cwd=here)
         assert done.returncode != 0
-        assert done.stderr.splitlines()[-2].startswith("localdev/routes:2: ")
+        assert done.stderr.splitlines()[-2].startswith(".localdev/routes:2: ")
         assert done.calls == []
 
 
@@ -124,8 +124,8 @@ def test_a_compose_file_without_the_include_is_told_which_line_to_add(make, repo
     (here / "docker-compose.yml").write_text("services: {}\n")
     done = make("dev-up", cwd=here)
     assert done.returncode != 0
-    assert "docker-compose.yml does not include localdev/compose.yaml" in done.stderr
-    assert "include: [localdev/compose.yaml]" in done.stderr
+    assert "docker-compose.yml does not include .localdev/compose.yaml" in done.stderr
+    assert "include: [.localdev/compose.yaml]" in done.stderr
     assert done.calls == []
 
 
@@ -134,12 +134,12 @@ def test_two_services_of_one_name_are_told_in_one_line_that_names_both_files(
 ) -> None:
     here = repo(databases="[redis]")
     (here / "compose.yaml").write_text(
-        "include: [localdev/compose.yaml]\nservices:\n    app: {image: x}\n    redis:\n        image: x\n"
+        "include: [.localdev/compose.yaml]\nservices:\n    app: {image: x}\n    redis:\n        image: x\n"
     )
     (tmp_path / "tools/docker").write_text('#!/bin/sh\n[ "$2" != up ]\n')
     done = make("dev-up", cwd=here)
     assert done.returncode != 0
-    assert "the service redis is in compose.yaml and in localdev/compose.yaml" in done.stderr
+    assert "the service redis is in compose.yaml and in .localdev/compose.yaml" in done.stderr
 
 
 def test_without_docker_one_line_says_what_to_install(make, rendered: Render, tmp_path: Path) -> None:

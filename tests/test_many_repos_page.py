@@ -21,7 +21,7 @@ from quotes import blocks
 from versions import ANSWERS, commit, release
 
 INSTALLED = "/opt/my-app"
-COMMAND = f"/bin/sh {INSTALLED}/localdev/host-alias up"
+COMMAND = f"/bin/sh {INSTALLED}/.localdev/host-alias up"
 
 
 def test_every_way_to_set_up_a_machine_runs_the_same_command() -> None:
@@ -30,7 +30,7 @@ def test_every_way_to_set_up_a_machine_runs_the_same_command() -> None:
     copied, ran = (next(iter(value for key, value in task.items() if key.startswith("ansible."))) for task in ansible)
     assert ran == COMMAND
     # Without a slash at its end, Ansible copies the folder itself.
-    assert copied["dest"] + copied["src"] == f"{INSTALLED}/localdev"
+    assert copied["dest"] + copied["src"] == f"{INSTALLED}/.localdev"
     assert copied["owner"] == "root" and "w" not in copied["mode"].split("go=")[1]
     assert blocks(PAGE, "yaml")[1].startswith("#cloud-config\n")
     assert cloud["runcmd"][-1] == COMMAND
@@ -55,7 +55,7 @@ def box(box: Box) -> Box:
 def install(box: Box, way: str, run: Run, tmp_path: Path) -> None:
     """Put the files on the machine as the page says for `way`."""
     if way == "ansible":
-        box.root(f"mkdir {INSTALLED}; cp -r {shlex.quote(str(box.source / 'localdev'))} {INSTALLED}")
+        box.root(f"mkdir {INSTALLED}; cp -r {shlex.quote(str(box.source / '.localdev'))} {INSTALLED}")
         box.root(f"chmod -R u=rwX,go=rX {INSTALLED}")
         return
     commit(box.source, run)
@@ -102,9 +102,9 @@ def test_the_exit_codes_are_those_of_the_page(box: Box, run: Run, tmp_path: Path
         1,
         f"host-alias: {IP} already belongs to neighbour. Choose another address: make dev-update\n",
     )
-    box.root(f"printf 'ip=nonsense\\n' >{INSTALLED}/localdev/host-alias.conf")
+    box.root(f"printf 'ip=nonsense\\n' >{INSTALLED}/.localdev/host-alias.conf")
     code, _, err = box.run(*line)
-    assert code == 2 and err.startswith(f"host-alias: {INSTALLED}/localdev/host-alias.conf:1: ")
+    assert code == 2 and err.startswith(f"host-alias: {INSTALLED}/.localdev/host-alias.conf:1: ")
     assert box.addresses() == [] and box.units() == []
 
 
@@ -142,15 +142,15 @@ def edit(repo: Path, number: int) -> dict[str, str]:
     """Edit files of a repo as its developers do, each repo in another way; return what must be the same afterwards."""
     mine: dict[str, str] = {"app.py": f"print({number})\n"}
     if number % 2:
-        mine["localdev/routes"] = f"web {3000 + number} /\napi {4000 + number} /api api.\n"
+        mine[".localdev/routes"] = f"web {3000 + number} /\napi {4000 + number} /api api.\n"
     if number % 3 == 0:
-        mine["Makefile"] = f"include localdev/localdev.mk\ntest:\n\techo {number}\n"
+        mine["Makefile"] = f"include .localdev/localdev.mk\ntest:\n\techo {number}\n"
         mine[".copier-answers.yml"] = "_src_path: https://example.com/another.git\n_commit: 1.2.3\n"
     if number % 4 == 0:
-        mine["compose.yaml"] = f"name: app-{number}\ninclude: [localdev/compose.yaml]\nservices: {{}}\n"
-        mine["localdev/proxy/custom/mine.conf"] = f"# {number}\n"
+        mine["compose.yaml"] = f"name: app-{number}\ninclude: [.localdev/compose.yaml]\nservices: {{}}\n"
+        mine[".localdev/proxy/custom/mine.conf"] = f"# {number}\n"
     if number % 7 == 0:  # of a file that is the template's
-        mine["localdev/.gitignore"] = (repo / "localdev/.gitignore").read_text() + "/mine\n"
+        mine[".localdev/.gitignore"] = (repo / ".localdev/.gitignore").read_text() + "/mine\n"
     for name, text in mine.items():
         (repo / name).parent.mkdir(parents=True, exist_ok=True)
         (repo / name).write_text(text)
@@ -161,10 +161,10 @@ def edit(repo: Path, number: int) -> dict[str, str]:
 def test_a_fleet_of_repos_is_updated_in_one_run_and_none_is_lost(
     own_template: Path, run: Run, clean_env: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mk = "template/localdev/localdev.mk"
+    mk = "template/.localdev/localdev.mk"
     release(own_template, run, "v1.1.0", {mk: (first_line(own_template / mk)[0], "# Names, second edition.")})
     # What is the users' changes in the template, too: in their repos it does not.
-    new = {name: first_line(own_template / name) for name in ("template/Makefile", "template/localdev/routes.jinja")}
+    new = {name: first_line(own_template / name) for name in ("template/Makefile", "template/.localdev/routes.jinja")}
     new[mk] = ("# Names, second edition.", "# Names, third edition.")
     release(own_template, run, "v1.2.0", new)
     home = tmp_path / "home"
@@ -179,8 +179,8 @@ def test_a_fleet_of_repos_is_updated_in_one_run_and_none_is_lost(
         answers[number] = yaml.safe_load((repo / ANSWERS).read_text())
         mine[number] = edit(repo, number)
         if number == conflict:
-            text = (repo / "localdev/localdev.mk").read_text()
-            (repo / "localdev/localdev.mk").write_text("# My own names.\n" + text.split("\n", 1)[1])
+            text = (repo / ".localdev/localdev.mk").read_text()
+            (repo / ".localdev/localdev.mk").write_text("# My own names.\n" + text.split("\n", 1)[1])
         commit(repo, run)
     (fleet / f"repo-{dirty}" / "app.py").write_text("print('not committed yet')\n")
     mine[dirty]["app.py"] = "print('not committed yet')\n"
@@ -201,7 +201,7 @@ def test_a_fleet_of_repos_is_updated_in_one_run_and_none_is_lost(
     # In whatever words, each says which files, and why.
     said = dict(line.removeprefix(f"{fleet}/").split("/: ", 1) for line in failures)
     assert set(said) == {f"repo-{conflict}", f"repo-{dirty}"}
-    assert re.match(r"Conflicts .*\blocaldev/localdev\.mk\b", said[f"repo-{conflict}"])
+    assert re.match(r"Conflicts .*[.]localdev/localdev\.mk\b", said[f"repo-{conflict}"])
     assert said[f"repo-{dirty}"].startswith("Destination repository is dirty; cannot continue. ")
 
     for number in range(FLEET):
@@ -215,8 +215,8 @@ def test_a_fleet_of_repos_is_updated_in_one_run_and_none_is_lost(
             continue
         assert now == answers[number] | {"_commit": "v1.2.0"}
         state = "UU" if number == conflict else " M"
-        assert changed == [f" M {ANSWERS}", f"{state} localdev/localdev.mk"], repo.name
-        text = (repo / "localdev/localdev.mk").read_text()
+        assert changed == [f" M {ANSWERS}", f"{state} .localdev/localdev.mk"], repo.name
+        text = (repo / ".localdev/localdev.mk").read_text()
         assert "# Names, third edition.\n" in text
         assert ("# My own names.\n" in text) == (number == conflict)
 

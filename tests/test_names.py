@@ -31,7 +31,7 @@ def stack(
 
     def prepare(stack: Stack) -> None:
         stack.add_to_compose(WORKER)
-        routes = stack.repo / "localdev/routes"
+        routes = stack.repo / ".localdev/routes"
         routes.write_text(routes.read_text() + "admin 3141 admin.example.test deep.localhost\n")
 
     answers = {"native_services": "web:3141 api:4141", "project_slug": "names-test", "web_domain": "shop.test"}
@@ -104,13 +104,13 @@ def test_https_is_the_same_everywhere_too(stack: Stack, run: Run, hosts: Path, t
         assert json.loads(here)["path"] == json.loads(there.stdout)["path"] == "/tls", there.stderr
         assert json.loads(there.stdout)["headers"]["X-Forwarded-Proto"] == "https"
     finally:
-        (stack.repo / "localdev/tls.pem").unlink()
+        (stack.repo / ".localdev/tls.pem").unlink()
         assert stack.make("dev-reload").returncode == 0
 
 
 def test_names_below_localhost_stay_the_containers_own(stack: Stack) -> None:
     """As README.md says: curl and browsers take every name below .localhost for themselves, so no container gets one."""
-    assert "localhost" not in (stack.repo / "localdev/names.yaml").read_text().split("services:")[1]
+    assert "localhost" not in (stack.repo / ".localdev/names.yaml").read_text().split("services:")[1]
     with service("web", 3141):
         assert curl(stack.url("deep.localhost"))[0] == 200
         done = in_container(stack, stack.url("deep.localhost"))
@@ -118,7 +118,7 @@ def test_names_below_localhost_stay_the_containers_own(stack: Stack) -> None:
 
 
 def test_a_new_host_works_at_once_on_the_machine_and_in_containers_after_dev_up(stack: Stack) -> None:
-    before = (stack.repo / "localdev/routes").read_text()
+    before = (stack.repo / ".localdev/routes").read_text()
     stack.write_routes(before + "more 3141 more.example.test\n")
     try:
         done = stack.make("dev-reload")
@@ -130,7 +130,7 @@ def test_a_new_host_works_at_once_on_the_machine_and_in_containers_after_dev_up(
             assert in_container(stack, url).returncode == 6, "not known yet"
             assert stack.make("dev-up").returncode == 0
             assert json.loads(in_container(stack, url).stdout)["path"] == "/"
-        names = yaml.safe_load((stack.repo / "localdev/names.yaml").read_text())
+        names = yaml.safe_load((stack.repo / ".localdev/names.yaml").read_text())
         assert "more.example.test" in names["services"]["proxy"]["networks"]["default"]["aliases"]
         assert "new hosts" not in stack.make("dev-reload").stderr
     finally:
@@ -139,7 +139,7 @@ def test_a_new_host_works_at_once_on_the_machine_and_in_containers_after_dev_up(
 
 
 def test_dev_up_alone_tells_containers_a_new_host(stack: Stack) -> None:
-    before = (stack.repo / "localdev/routes").read_text()
+    before = (stack.repo / ".localdev/routes").read_text()
     stack.write_routes(before + "late 3141 late.example.test\n")
     try:
         assert stack.make("dev-up").returncode == 0

@@ -64,7 +64,7 @@ def test_pages_of_nothing_at_all_are_whole(run: Run, tmp_path: Path, awk: tuple[
     assert json.loads(pages["dashboard.json"]) == {"domain": "shop.localhost", "services": [], "databases": []}
     assert json.loads(pages["no-route.json"])["routes"] == []
     assert pages["dashboard.txt"] == (
-        "localdev: there are no services yet. To add one, edit localdev/routes, then: make dev-reload\n"
+        "localdev: there are no services yet. To add one, edit .localdev/routes, then: make dev-reload\n"
     )
     assert "There are none yet." in pages["dashboard.html"]
     assert "Databases" not in pages["dashboard.html"] and "<li>" not in pages["no-route.html"]

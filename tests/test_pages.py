@@ -257,7 +257,7 @@ REASONS = {
     ),
     "unknown-name": Reason(
         "gone.", "gone", "pgadmin:80", "unknown-name", 502, "No container named pgadmin runs",
-        ("docker compose up -d pgadmin", "localdev/routes"),
+        ("docker compose up -d pgadmin", ".localdev/routes"),
     ),
 }  # fmt: skip
 reasons = pytest.mark.parametrize("reason", REASONS.values(), ids=REASONS)
@@ -375,7 +375,7 @@ def test_a_host_or_path_without_route_is_explained_to_programs(stack: Stack) -> 
         status, _, text = ask(stack, host, path)
         assert status == 404
         first, *listed, last = text.splitlines()
-        assert first == "localdev: no route leads here. To add one, edit localdev/routes, then: make dev-reload"
+        assert first == "localdev: no route leads here. To add one, edit .localdev/routes, then: make dev-reload"
         assert [tuple(line.split()) for line in listed] == routes
         assert len({line.index("http") for line in listed}) == 1
         assert last == "All services: http://pages-test.localhost:18380/__localdev/"
@@ -586,7 +586,7 @@ def test_a_host_without_route_is_named_and_the_routes_are_links(stack: Stack, op
     expect(page).to_have_title("No route leads here")
     expect(page.locator("h1")).to_have_text("No route leads here")
     expect(page.locator("main p").first).to_have_text(
-        "nobody.pages-test.localhost:18380/x/y is in no line of localdev/routes."
+        "nobody.pages-test.localhost:18380/x/y is in no line of .localdev/routes."
     )
     expect(page.locator("#example")).to_have_text("my-service  4000  nobody.")
     expect(page.get_by_text("make dev-reload")).to_be_visible()
@@ -705,7 +705,7 @@ def test_pages_are_of_use_without_script(stack: Stack, open_page) -> None:
     expect(state(dashboard, "redis")).to_have_text("running")
     nowhere = open_page(stack.url("nobody."), java_script_enabled=False)
     expect(nowhere.locator("main p").first).to_have_text(
-        "What your browser's address bar shows is in no line of localdev/routes."
+        "What your browser's address bar shows is in no line of .localdev/routes."
     )
     expect(nowhere.locator("#example")).to_have_text("my-service  4000  my-service.")
     sent = open_page(None, java_script_enabled=False)

@@ -37,7 +37,7 @@ def life_on_linux(run: Run, repo: Path, command: list[str]) -> str:
     need_command("unshare", "util-linux")
     need_command("ip", "iproute2")
     inside = ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c"]
-    done = run(*inside, LIFE, "life", *command, repo / "localdev/host-alias", cwd=repo, check=True)
+    done = run(*inside, LIFE, "life", *command, repo / ".localdev/host-alias", cwd=repo, check=True)
     assert done.stderr == ""
     return done.stdout
 
@@ -105,7 +105,7 @@ def test_a_life_on_macos_is_the_same_under_every_shell_as_bin_sh(
 def test_a_life_on_macos_is_the_same_when_the_shell_is_called(
     shell: str, rendered: Render, tmp_path: Path, usual_mac_life: Life
 ) -> None:
-    """What `zsh localdev/host-alias` or `bash localdev/host-alias` does, typed by a person."""
+    """What `zsh .localdev/host-alias` or `bash .localdev/host-alias` does, typed by a person."""
     path, *options = called(shell)
     mac = Laptop(tmp_path / "mac", rendered())
     # A name of its own would keep busybox from knowing which of its programs it is.
@@ -138,7 +138,7 @@ def test_the_block_in_etc_hosts_is_the_same_under_every_shell(
     lives = []
     for name, command in (("usual", ["sh"]), ("shell", called(shell))):
         etc = an_etc(tmp_path / name, original.encode()).parent
-        done = run(*inside, etc, *command, "localdev/sh/hosts.sh", cwd=rendered(), check=True)
+        done = run(*inside, etc, *command, ".localdev/sh/hosts.sh", cwd=rendered(), check=True)
         assert done.stderr == ""
         assert [path.name for path in etc.glob("hosts*")] == ["hosts"]
         lives.append(done.stdout)
@@ -165,7 +165,7 @@ def test_the_block_in_etc_hosts_is_the_same_under_every_shell(
 )
 def test_every_script_is_read_by_every_shell(shell: str, script: str, rendered: Render, run: Run) -> None:
     repo = rendered(web_proxy="caddy" if "caddy" in script else "nginx")
-    done = run(*called(shell), "-n", repo / "localdev" / script, cwd=repo)
+    done = run(*called(shell), "-n", repo / ".localdev" / script, cwd=repo)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -174,7 +174,7 @@ def test_no_script_is_left_out(rendered: Render) -> None:
     scripts = next(set(mark.args[1]) for mark in named if mark.args[0] == "script")
     found = {
         str(path.relative_to(localdev))
-        for localdev in (rendered(web_proxy=proxy) / "localdev" for proxy in ("nginx", "caddy"))
+        for localdev in (rendered(web_proxy=proxy) / ".localdev" for proxy in ("nginx", "caddy"))
         for path in localdev.rglob("*")
         if path.is_file() and (path.suffix == ".sh" or path.read_bytes()[:10] == b"#!/bin/sh\n")
     }
@@ -184,14 +184,14 @@ def test_no_script_is_left_out(rendered: Render) -> None:
 @shells
 def test_the_urls_are_the_same_under_every_shell(shell: str, rendered: Render, run: Run) -> None:
     repo = rendered(native_services="web:3000 api:4000")
-    done = run(*called(shell), "localdev/sh/stack.sh", "urls", cwd=repo)
+    done = run(*called(shell), ".localdev/sh/stack.sh", "urls", cwd=repo)
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split()[:2] for line in done.stdout.splitlines()[:-1]] == [
         ["web", "http://my-app-s-repo.localhost:8080/"],
         ["web", "http://web.my-app-s-repo.localhost:8080/"],
         ["api", "http://api.my-app-s-repo.localhost:8080/"],
     ]
-    assert done.stdout == run("sh", "localdev/sh/stack.sh", "urls", cwd=repo).stdout
+    assert done.stdout == run("sh", ".localdev/sh/stack.sh", "urls", cwd=repo).stdout
 
 
 @shells
@@ -202,5 +202,5 @@ def test_a_usage_error_is_one_line_under_every_shell(shell: str, rendered: Rende
         ("sh/hosts.sh", "localdev: say add or remove\n"),
         ("host-alias", "host-alias: say what to do: check, up, plan, down or status; see --help\n"),
     ):
-        done = run(*called(shell), repo / "localdev" / script, cwd=repo)
+        done = run(*called(shell), repo / ".localdev" / script, cwd=repo)
         assert (done.returncode, done.stdout, done.stderr) == (2, "", line)

@@ -175,7 +175,7 @@ def up(net: Network, docker: Docker, rendered: Render, run: Run) -> Up:
         **env: str,
     ) -> Outcome:
         path = f"PATH={docker.tools}:{path or os.environ['PATH']}"
-        words = [*shell, "localdev/sh/stack.sh", verb, *compose.split(), "--", *arguments]
+        words = [*shell, ".localdev/sh/stack.sh", verb, *compose.split(), "--", *arguments]
         done = run(*net.enter, "env", path, *words, cwd=repo or rendered(**ANSWERS), env=env)
         # With an error nothing is said but the error; else the URLs come last.
         assert ("http://" in done.stdout) == (done.returncode == 0), done
@@ -199,7 +199,7 @@ def test_with_all_ports_free_two_programs_run_and_no_engine_is_asked(
     up: Up, net: Network, rendered: Render, run: Run, tmp_path: Path
 ) -> None:
     assert up() == (0, [], [STARTED])
-    part = 'localdev=localdev; . localdev/sh/ports.sh; refuse_busy_ports "docker compose" ""'
+    part = 'localdev=.localdev; . .localdev/sh/ports.sh; refuse_busy_ports "docker compose" ""'
     trace = [
         "-f",
         "-qq",
@@ -292,7 +292,7 @@ def test_a_process_of_another_user_comes_with_the_command_that_names_it(
         command = [*net.enter, *alice, "env", f"PATH={docker.tools}:/usr/sbin:/usr/bin:/sbin:/bin"]
 
         def lines() -> list[str]:
-            return run(*command, "sh", "localdev/sh/stack.sh", "up", "docker", "compose", cwd=repo).stderr.splitlines()
+            return run(*command, "sh", ".localdev/sh/stack.sh", "up", "docker", "compose", cwd=repo).stderr.splitlines()
 
         hidden = "a process of another user (sudo ss -ltnp sport = :5432 names it)"
         known = taken(8080, hers, "LOCALDEV_HTTP_PORT", 8081)
@@ -335,13 +335,13 @@ def test_our_own_running_containers_do_not_make_a_port_busy(up: Up, docker: Dock
 @pytest.mark.parametrize(
     ("file", "text", "env", "looks"),
     [
-        ("compose.yaml", "name: 'renamed' # ours\ninclude: [localdev/compose.yaml]\n", {}, 0),
-        ("compose.yaml", "include: [localdev/compose.yaml]\r\nname: renamed\r\n", {}, 0),
+        ("compose.yaml", "name: 'renamed' # ours\ninclude: [.localdev/compose.yaml]\n", {}, 0),
+        ("compose.yaml", "include: [.localdev/compose.yaml]\r\nname: renamed\r\n", {}, 0),
         (".env", "", {"COMPOSE_PROJECT_NAME": "renamed"}, 0),
         # Here only Compose knows the name.
         ("compose.override.yaml", "name: renamed\n", {}, 3),
         (".env", "COMPOSE_PROJECT_NAME=renamed\n", {}, 3),
-        ("compose.yaml", "include: [localdev/compose.yaml]\n", {}, 3),
+        ("compose.yaml", "include: [.localdev/compose.yaml]\n", {}, 3),
         (".env", "", {"COMPOSE_FILE": "elsewhere.yaml"}, 3),
     ],
 )
@@ -460,7 +460,7 @@ def busy_ports(run: Run, tmp_path: Path) -> Busy:
             (tmp_path / "awk").write_text(f'#!/bin/sh\nexec {" ".join(AWKS[awk])} "$@"\n')
             (tmp_path / "awk").chmod(0o755)
             path = f"{tmp_path}:{path}"
-        script = f"localdev=localdev; . localdev/sh/ports.sh; os_listeners() {{ cat; }}; busy_ports '{services}'"
+        script = f"localdev=.localdev; . .localdev/sh/ports.sh; os_listeners() {{ cat; }}; busy_ports '{services}'"
         done = run("sh", "-euc", script, cwd=here, input=listing, env={"PATH": path, "LC_ALL": "C"} | (env or {}))
         return done.returncode, done.stderr, done.stdout.splitlines()
 
@@ -474,7 +474,7 @@ def listening(*ports: int) -> str:
 
 def test_every_port_of_every_service_is_looked_at(rendered: Render, busy_ports: Busy) -> None:
     here = rendered(databases="[postgres, mysql, redis, mongodb]")
-    services = yaml.safe_load((here / "localdev/compose.yaml").read_text())["services"]
+    services = yaml.safe_load((here / ".localdev/compose.yaml").read_text())["services"]
     published = re.compile(r"127\.0\.0\.1:\$\{([A-Z_]+):-([0-9]*)\}:.+")
     assert len(services) == 5
     for name, service in services.items():
@@ -558,7 +558,7 @@ def test_every_awk_reads_compose_dotenv_and_listing_alike(
     repo: Render, busy_ports: Busy, awk: str, listing: str
 ) -> None:
     here = repo(**ANSWERS)
-    (here / "localdev/compose.yaml").write_text(COMPOSE)
+    (here / ".localdev/compose.yaml").write_text(COMPOSE)
     (here / ".env").write_text(FORMS, newline="")
     names = ["my app", "node", "a 1:b 2", "node"]
     who = [f"{number} {name}" if listing == "netstat" else f"{number}" for number, name in enumerate(names, 11)]
@@ -620,7 +620,7 @@ def test_the_one_of_three_places_that_counts_is_composes(
 ) -> None:
     here = repo(**ANSWERS)
     (here / ".env").write_text(text)
-    (here / "localdev/.env").write_text(beside)
+    (here / ".localdev/.env").write_text(beside)
     composes(here, env)
 
 
@@ -700,7 +700,7 @@ class DockerMac:
     def up(self, *command: str, **env: str) -> Outcome:
         """Run `stack.sh up`: exit code, lines on stderr, the calls of docker, lsof and netstat in this order."""
         self.mac.forget_calls()
-        command = (*(command or ("/bin/sh",)), "localdev/sh/stack.sh", "up", "docker", "compose")
+        command = (*(command or ("/bin/sh",)), ".localdev/sh/stack.sh", "up", "docker", "compose")
         done = self.mac.run(command, cwd=REPO, env=env)
         called = [Path(program).name for program, _, _ in self.mac.calls]
         engine = self.docker.calls()

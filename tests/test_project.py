@@ -61,7 +61,7 @@ def test_an_old_python_is_refused_in_one_line(template: Path, run: Run, tmp_path
 
 def test_the_style_is_clean(run: Run) -> None:
     found = run("sh", "tests/scripts", cwd=PROJECT, check=True).stdout.split()
-    assert "template/localdev/host-alias" in found
+    assert "template/.localdev/host-alias" in found
     for command in (
         ("ruff", "check"),
         ("ruff", "format", "--check"),
@@ -195,7 +195,7 @@ def test_githubs_runners_pull_the_images_of_the_template_and_run_scripts_that_ar
 
 def test_the_stand_in_images_of_ci_have_the_tags_of_the_template(rendered: Render) -> None:
     services = yaml.safe_load(
-        (rendered(databases="[postgres, mysql, redis, mongodb]") / "localdev/compose.yaml").read_text()
+        (rendered(databases="[postgres, mysql, redis, mongodb]") / ".localdev/compose.yaml").read_text()
     )["services"]
     text = (PROJECT / ".ci/images").read_text()
     assert all(service["image"] in text for service in services.values())

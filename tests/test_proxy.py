@@ -171,7 +171,7 @@ def proxy(
 
     def prepare(stack: Stack) -> None:
         if request.param == "caddy":
-            options = stack.repo / "localdev/proxy/custom/options"
+            options = stack.repo / ".localdev/proxy/custom/options"
             options.mkdir(parents=True)
             (options / "headers.caddy").write_text(EXPECTED)
 
@@ -824,7 +824,7 @@ def test_no_request_meets_a_connection_that_its_service_is_just_closing(proxy: P
 @pytest.fixture
 def reload(proxy: Proxy, web: Service) -> Iterator[Callable[[], None]]:
     """Returns a function that adds a route and has the proxy use it."""
-    before = (proxy.stack.repo / "localdev/routes").read_text()
+    before = (proxy.stack.repo / ".localdev/routes").read_text()
     count = 0
     with serving(API, lambda connection, head: connection.send(message("HTTP/1.1 200 OK", body="api"))):
 

@@ -168,8 +168,8 @@ def test_the_slug_comes_from_the_folder_and_passes_its_own_validator(
 
 def test_the_original_label_and_address_work_as_answers(rendered: Render, run: Run) -> None:
     repo = rendered(alias_label="co.cozy.add-lo0-alias-for-docker", alias_ip="169.254.254.254")
-    assert "co.cozy.add-lo0-alias-for-docker" in (repo / "localdev/host-alias.plist").read_text()
-    assert run("sh", "localdev/host-alias", "check", cwd=repo).returncode in (0, 3)
+    assert "co.cozy.add-lo0-alias-for-docker" in (repo / ".localdev/host-alias.plist").read_text()
+    assert run("sh", ".localdev/host-alias", "check", cwd=repo).returncode in (0, 3)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_the_end_sums_up_what_there_is_and_what_needs_root(
     done = copier("copy", "-T", "--defaults", *as_data(answers), template, tmp_path / "app", cwd=tmp_path, check=True)
     assert [line.split(maxsplit=1) for line in done.stderr.splitlines() if line][-4:] == [
         ["Stack:", stack],
-        ["Root:", "only for 10.254.254.254 and its job at boot: sh localdev/host-alias plan"],
+        ["Root:", "only for 10.254.254.254 and its job at boot: sh .localdev/host-alias plan"],
         ["Next:", f"cd {tmp_path / 'app'} && make dev-up"],
         ["Later:", "make dev-update (copier update --trust -a .copier-answers.localdev.yml)"],
     ]
@@ -247,5 +247,5 @@ def test_every_question_has_help_with_consequence_and_every_setting_a_reason() -
 
 def test_https_gets_a_port_of_its_own_that_follows_the_first(rendered: Render) -> None:
     for web_port, https_port in ((80, 443), (8080, 8443), (65172, 65535), (65535, 65172)):
-        conf = (rendered(web_port=web_port) / "localdev/host-alias.conf").read_text()
+        conf = (rendered(web_port=web_port) / ".localdev/host-alias.conf").read_text()
         assert f"\nhttps_port={https_port}\n" in conf

@@ -61,7 +61,7 @@ def test_from_nothing_to_a_page_by_the_quick_start_alone(
                 page = retry(lambda: re.search("Directory listing for /.*", lab.root(look), re.S)[0])
             finally:
                 lab.kill(server)
-        assert "localdev/" in page
+        assert ".localdev/" in page
         assert time.monotonic() - begin < 300
     finally:
         lab.close()
@@ -126,7 +126,7 @@ def test_the_privileged_commands_are_those_that_run() -> None:
 
 def test_the_exit_codes_are_those_of_the_scripts_help(rendered: Render, run: Run) -> None:
     rows = dict(re.findall(r"^\| ([0-9]) \| (.*?) \|$", README, re.M))
-    manual = run("sh", "localdev/host-alias", "--help", cwd=rendered(), check=True).stdout
+    manual = run("sh", ".localdev/host-alias", "--help", cwd=rendered(), check=True).stdout
     line = next(line for line in manual.splitlines() if line.startswith("exit codes: "))
     stated = dict(part.split(" ", 1) for part in line.removeprefix("exit codes: ").split(", "))
     assert stated == {code: text.removesuffix(" (no terminal, CI)") for code, text in rows.items()}

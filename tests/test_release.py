@@ -127,7 +127,7 @@ def listed(clone: Clone) -> None:
 
 
 def stale(clone: Clone) -> None:
-    conf = clone.folder / "template/localdev/host-alias.conf.jinja"
+    conf = clone.folder / "template/.localdev/host-alias.conf.jinja"
     conf.write_text(conf.read_text() + "# new\n")
     clone.commit()
 

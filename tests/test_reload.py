@@ -43,7 +43,7 @@ def stack(
 @pytest.fixture
 def routes(stack: Stack) -> Iterator[str]:
     """What routes holds, and will hold again after the test."""
-    before = (stack.repo / "localdev/routes").read_text()
+    before = (stack.repo / ".localdev/routes").read_text()
     yield before
     stack.write_routes(before)
     done = stack.make("dev-reload")
@@ -134,8 +134,8 @@ def _status(url: str, wanted: int) -> None:
 def test_a_broken_line_is_told_with_file_line_and_fix_and_the_old_routes_stay(stack: Stack, routes: str) -> None:
     with service("web", 3142):
         for text, line in (
-            ("api\n", "localdev/routes:1: after the service comes its port, 1 to 65535, or container:port"),
-            ("a 1 /x\nb 2 /x/\n", "localdev/routes:2: reload-test.localhost/x is already on line 1; remove one"),
+            ("api\n", ".localdev/routes:1: after the service comes its port, 1 to 65535, or container:port"),
+            ("a 1 /x\nb 2 /x/\n", ".localdev/routes:2: reload-test.localhost/x is already on line 1; remove one"),
         ):
             stack.write_routes(text)
             for target in ("dev-reload", "dev-up"):
@@ -173,13 +173,13 @@ GOOD_SNIPPETS = {
 
 def proxy_of(stack: Stack) -> str:
     """Return the answer to web_proxy."""
-    return next(proxy for proxy in BAD_SNIPPETS if (stack.repo / "localdev/proxy" / proxy).is_dir())
+    return next(proxy for proxy in BAD_SNIPPETS if (stack.repo / ".localdev/proxy" / proxy).is_dir())
 
 
 @pytest.fixture
 def custom(stack: Stack) -> Iterator[Path]:
     """The folder for the user's snippets, empty and gone again after the test."""
-    folder = stack.repo / "localdev/proxy/custom"
+    folder = stack.repo / ".localdev/proxy/custom"
     for name in ("server", "options"):
         (folder / name).mkdir(parents=True)
     yield folder
@@ -195,7 +195,7 @@ def test_a_bad_snippet_is_told_with_file_and_line_and_the_proxy_goes_on(stack: S
             (custom / name).write_text(text)
             for target in ("dev-reload", "dev-up"):
                 message = one_line(stack.make(target))
-                assert message.startswith(f"localdev: localdev/proxy/custom/{name}:{line}: "), message
+                assert message.startswith(f"localdev: .localdev/proxy/custom/{name}:{line}: "), message
                 assert reason in message and message.endswith(". Correct it, then: make dev-reload")
                 assert answering(stack.url()) == "web"
                 assert curl(stack.url("", "/__localdev/"))[0] == 200, "its pages are gone"
@@ -205,7 +205,7 @@ def test_a_bad_snippet_is_told_with_file_and_line_and_the_proxy_goes_on(stack: S
     assert stack.make("dev-down").returncode == 0
     done = stack.make("dev-up")
     assert done.returncode != 0
-    assert f"localdev: localdev/proxy/custom/{name}:{line}: " in done.stderr
+    assert f"localdev: .localdev/proxy/custom/{name}:{line}: " in done.stderr
     (custom / name).unlink()
     assert stack.make("dev-up").returncode == 0
 

@@ -282,13 +282,13 @@ def test_the_seeded_files_are_valid_and_give_the_first_service_the_bare_url(
     rendered: Render, run: Run, services: str, domain: str
 ) -> None:
     repo = rendered(native_services=services, web_domain=domain)
-    *routes, dashboard = run("sh", "localdev/sh/stack.sh", "urls", cwd=repo, check=True).stdout.splitlines()
+    *routes, dashboard = run("sh", ".localdev/sh/stack.sh", "urls", cwd=repo, check=True).stdout.splitlines()
     assert dashboard.endswith(f" http://{domain}:8080/__localdev/")
     assert len(routes) == (len(services.split()) + 1 if services else 0)
     if services:
         assert routes[0].split()[1] == f"http://{domain}:8080/"
     # names.yaml is written by make dev-up when it differs: a fresh repo must not.
     names = run(
-        "awk", "-v", "want=names", "-f", "routes.awk", "host-alias.conf", "routes", cwd=repo / "localdev", check=True
+        "awk", "-v", "want=names", "-f", "routes.awk", "host-alias.conf", "routes", cwd=repo / ".localdev", check=True
     ).stdout
-    assert (repo / "localdev/names.yaml").read_text() == names
+    assert (repo / ".localdev/names.yaml").read_text() == names

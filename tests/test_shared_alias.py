@@ -283,7 +283,7 @@ def releases(rendered: Render, template: Path, run: Run, copier: Run, tmp_path_f
 
     def changed(version: str, formats: dict[str, int], more: dict[str, tuple[str, str]]) -> Path:
         for kind, number in formats.items():
-            path = everything / f"template/localdev/host-alias.{kind}.jinja"
+            path = everything / f"template/.localdev/host-alias.{kind}.jinja"
             text = re.sub(r"host-alias format \d+:", f"host-alias format {number}:", path.read_text())
             old, new = more.get(kind, ("", ""))
             assert old in text
@@ -304,10 +304,10 @@ def releases(rendered: Render, template: Path, run: Run, copier: Run, tmp_path_f
     repos |= {version: generated(version) for version in OLD}
     generated_label = OWN.format(IPS[0])
     for repo in REPOS:
-        target = folder / repo.folder / "localdev"
+        target = folder / repo.folder / ".localdev"
         target.mkdir(parents=True)
         for name in ("host-alias", "sh", "host-alias.conf", "host-alias.plist", "host-alias.service"):
-            source = repos[repo.version] / "localdev" / name
+            source = repos[repo.version] / ".localdev" / name
             (shutil.copytree if source.is_dir() else shutil.copy)(source, target / name)
         for kind in ("conf", "plist", "service"):
             path = target / f"host-alias.{kind}"
@@ -328,12 +328,12 @@ def sha1(label: str) -> str:
 def texts(folder: Path, kind: str) -> dict[Repo, str]:
     """Return what each repo in `folder` would install."""
     repos = [Repo(*path.name.split(" ")) for path in folder.iterdir()]
-    return {repo: (folder / repo.folder / f"localdev/host-alias.{kind}").read_text() for repo in repos}
+    return {repo: (folder / repo.folder / f".localdev/host-alias.{kind}").read_text() for repo in repos}
 
 
 # Its arguments are a verb and folders.
 EACH = (
-    'verb=$1; shift; for repo; do "$repo/localdev/host-alias" "$verb" </dev/null; printf -- "-- exit %s\\n" "$?"; done'
+    'verb=$1; shift; for repo; do "$repo/.localdev/host-alias" "$verb" </dev/null; printf -- "-- exit %s\\n" "$?"; done'
 )
 
 
@@ -360,7 +360,7 @@ class SharedLinux:
 
     def script(self, repo: Repo) -> Path:
         """Return where the script of `repo` is in the box."""
-        return self.box.repo / repo.folder / "localdev/host-alias"
+        return self.box.repo / repo.folder / ".localdev/host-alias"
 
     def say(self, repo: Repo, *words: str) -> Result:
         return self.box.run(self.script(repo), *words, user=True)
@@ -454,7 +454,7 @@ class SharedMac:
 
     def script(self, repo: Repo) -> str:
         """Return where the script of `repo` is on the Mac."""
-        return f"{self.home}/{repo.folder}/localdev/host-alias"
+        return f"{self.home}/{repo.folder}/.localdev/host-alias"
 
     def say(self, repo: Repo, *words: str) -> Result:
         done = self.mac.run([self.script(repo), *words])
@@ -659,7 +659,7 @@ def updated(
         copier = f"COPIER={sys.executable} -m copier"
         after = Path(shutil.copytree(repo, folder / "after"))
         run("make", "-s", "dev-update", copier, f"ARGS=--defaults {options}", cwd=after, check=True)
-        conf = dict(line.split("=", 1) for line in (after / "localdev/host-alias.conf").read_text().splitlines()[1:])
+        conf = dict(line.split("=", 1) for line in (after / ".localdev/host-alias.conf").read_text().splitlines()[1:])
         there = Repo("after", conf["label"], conf["ip"])
         after.rename(folder / there.folder)
         neighbour = named("current", SECOND[BEFORE.ip])

@@ -1,4 +1,4 @@
-"""What `localdev/README.md` says under "How to undo it", done as it stands, leaves machine, engine and repo as they were.
+"""What `.localdev/README.md` says under "How to undo it", done as it stands, leaves machine, engine and repo as they were.
 
 The machine is a box on Linux, with and without systemd, and a pretend Mac; `make` is typed on a terminal, as people do.
 """
@@ -168,7 +168,7 @@ def status(run: Run, repo: Path) -> str:
 
 def how_to_undo(repo: Path) -> tuple[list[str], list[str]]:
     """Return the commands and the names that the README gives under "How to undo it"."""
-    text = (repo / "localdev/README.md").read_text()
+    text = (repo / ".localdev/README.md").read_text()
     commands, then = re.search(
         r"^## How to undo it\n\n```\n(.*?)```\n\nThen delete (.*?) from the repo", text, re.M | re.S
     ).groups()
@@ -225,7 +225,7 @@ def test_what_the_readme_says_leaves_everything_as_it_was(machine: UsedMachine, 
     if isinstance(machine, UsedMac):
         # launchd's database of overrides outlives jobs and files: the README says so.
         assert left == {"state: disabled": ({}, {LABEL: False})}
-        assert "launchctl print-disabled system" in (machine.repo() / "localdev/README.md").read_text()
+        assert "launchctl print-disabled system" in (machine.repo() / ".localdev/README.md").read_text()
     else:
         assert left == {}
 

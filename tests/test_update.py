@@ -30,16 +30,16 @@ CHOSEN = {
 }
 # Bytes that no program would write the same way: another encoding, other line ends, no newline at the end.
 USERS = {
-    "Makefile": b"# caf\xe9\ninclude localdev/localdev.mk\nmine: ; @echo mine",
-    "compose.yaml": b"# mine\r\nname: shop\r\ninclude: [localdev/compose.yaml]\r\nservices:\r\n  app: {image: x}",
-    "localdev/routes": b"# mine\r\nweb 3001 /\r\n",
-    "localdev/proxy/custom/mine.conf": b"# mine: caf\xe9",
-    "localdev/proxy/custom/server/mine.conf": b"# mine\n\n\n",
+    "Makefile": b"# caf\xe9\ninclude .localdev/localdev.mk\nmine: ; @echo mine",
+    "compose.yaml": b"# mine\r\nname: shop\r\ninclude: [.localdev/compose.yaml]\r\nservices:\r\n  app: {image: x}",
+    ".localdev/routes": b"# mine\r\nweb 3001 /\r\n",
+    ".localdev/proxy/custom/mine.conf": b"# mine: caf\xe9",
+    ".localdev/proxy/custom/server/mine.conf": b"# mine\n\n\n",
     "src/app.py": b"print('mine')\n",
     ".gitignore": b"/build/\n*.pyc\n",
 }
-STUBS = {"Makefile", "compose.yaml", "localdev/routes", "localdev/names.yaml"}
-CONFLICT, MERGE = "localdev/routes.awk", "localdev/localdev.mk"
+STUBS = {"Makefile", "compose.yaml", ".localdev/routes", ".localdev/names.yaml"}
+CONFLICT, MERGE = ".localdev/routes.awk", ".localdev/localdev.mk"
 
 
 def files(repo: Path) -> dict[str, tuple[bool, bytes]]:
@@ -125,21 +125,21 @@ def test_user_files_survive_an_update_and_a_second_one_changes_nothing(
 ) -> None:
     repo = tmp_path / "app"
     copier("copy", "--trust", "--defaults", "-q", own_template, repo, cwd=tmp_path, check=True)
-    mine = {"Makefile": "all:\n", "compose.yaml": "include: [localdev/compose.yaml]\n", "localdev/routes": "a 1\n"}
+    mine = {"Makefile": "all:\n", "compose.yaml": "include: [.localdev/compose.yaml]\n", ".localdev/routes": "a 1\n"}
     for name, text in mine.items():
         (repo / name).write_text(text)
     commit(repo, run)
     release(
         own_template, run, "v1.1.0",
         {
-            "template/localdev/localdev.mk": ("# Short names", "# Some short names"),
-            "template/localdev/routes.jinja": ("# Your services", "# Services"),
+            "template/.localdev/localdev.mk": ("# Short names", "# Some short names"),
+            "template/.localdev/routes.jinja": ("# Your services", "# Services"),
             "template/Makefile": ("# Yours", "# Still yours"),
         },
     )  # fmt: skip
     copier("update", "--trust", "--defaults", "-q", "-a", ANSWERS, cwd=repo, check=True)
     assert {name: (repo / name).read_text() for name in mine} == mine
-    assert "# Some short names" in (repo / "localdev/localdev.mk").read_text()
+    assert "# Some short names" in (repo / ".localdev/localdev.mk").read_text()
     assert yaml.safe_load((repo / ANSWERS).read_text())["_commit"] == "v1.1.0"
     commit(repo, run)
     copier("update", "--trust", "--defaults", "-q", "-a", ANSWERS, cwd=repo, check=True)
@@ -214,7 +214,7 @@ def test_from_every_release_nothing_is_lost_and_all_else_is_as_in_a_fresh_copy(
 def test_the_compose_file_that_older_updates_left_behind_comes_by_the_command_in_the_changelog(
     releases: Path, fresh: Fresh, copier: Run, run: Run, tmp_path: Path
 ) -> None:
-    repo, stale = tmp_path / "shop", "localdev/compose.yaml"
+    repo, stale = tmp_path / "shop", ".localdev/compose.yaml"
     words = ("--trust", "--defaults", "-q")
     copier("copy", *words, "--vcs-ref", "v0.1.0", *as_data(CHOSEN), releases, repo, cwd=tmp_path, check=True)
     for name, content in USERS.items():
@@ -237,14 +237,14 @@ def test_an_edited_file_that_is_gone_and_a_file_of_ones_own_in_a_new_ones_place_
 ) -> None:
     repo = tmp_path / "shop"
     copier("copy", "--trust", "--defaults", "-q", "--vcs-ref", "v0.1.0", releases, repo, cwd=tmp_path, check=True)
-    gone = "localdev/proxy/nginx.conf"
+    gone = ".localdev/proxy/nginx.conf"
     (repo / gone).write_text((repo / gone).read_text() + "# mine\n")
-    own = repo / "localdev/sh/ports.awk"
+    own = repo / ".localdev/sh/ports.awk"
     own.write_text("# mine, and nobody's template had this file then\n")
     commit(repo, run)
     done = dev_update(repo, run, check=True)
     conflict, lost = said(done)
-    assert conflict.startswith("Conflicts in: localdev/sh/ports.awk. ")
+    assert conflict.startswith("Conflicts in: .localdev/sh/ports.awk. ")
     assert "# mine, and nobody's template had this file then" in own.read_text().splitlines()
     assert lost.startswith(f"No longer in the template, but edited by you: {gone}. Yours: git show ")
     commit(repo, run)
@@ -256,16 +256,16 @@ def test_edits_that_did_not_fit_are_named_where_somebody_wants_them_in_files_of_
 ) -> None:
     repo = tmp_path / "shop"
     copier("copy", "--trust", "--defaults", "-q", "--vcs-ref", "v0.1.0", releases, repo, cwd=tmp_path, check=True)
-    for name in (CONFLICT, "localdev/proxy/nginx.conf"):
+    for name in (CONFLICT, ".localdev/proxy/nginx.conf"):
         (repo / name).write_text(re.sub(r"\A.*\n", "# My first line.\n", (repo / name).read_text()))
     commit(repo, run)
     rejected, gone = said(dev_update(repo, run, "--conflict rej", check=True))
     assert rejected == (
-        f"Your edits that did not fit: localdev/proxy/nginx.conf.rej, {CONFLICT}.rej. Put them in by hand, delete the .rej "
+        f"Your edits that did not fit: .localdev/proxy/nginx.conf.rej, {CONFLICT}.rej. Put them in by hand, delete the .rej "
         "files, then: make dev-up"
     )
     assert "+# My first line." in (repo / f"{CONFLICT}.rej").read_text().splitlines()
-    assert gone.startswith("No longer in the template, but edited by you: localdev/proxy/nginx.conf. ")
+    assert gone.startswith("No longer in the template, but edited by you: .localdev/proxy/nginx.conf. ")
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_an_update_that_cannot_start_says_so_in_one_line_and_changes_nothing(
     if state != "no repository":
         commit(repo, run)
     if name := {"edited": "Makefile", "a new file": "new"}.get(state):
-        (repo / name).write_text("include localdev/localdev.mk\n")
+        (repo / name).write_text("include .localdev/localdev.mk\n")
     before = files(repo)
     done = dev_update(repo, run, "--vcs-ref v0.1.0" if state == "a newer version" else "")
     assert done.returncode != 0
@@ -321,10 +321,10 @@ def test_an_update_that_would_delete_ignored_files_stops_before_it_touches_anyth
         "GIT_CONFIG_VALUE_0": f"{tmp_path}/excludes",
     }
     run("git", "init", "-q", cwd=top, check=True)
-    rules.write_text("# rules\nhost-alias.*\n!localdev/routes.awk\n")
+    rules.write_text("# rules\nhost-alias.*\n!.localdev/routes.awk\n")
     for words in (("add", "-A"), ("commit", "-qm", "all")):
         run("git", *words, cwd=top, env=env, check=True)
-    (repo / "localdev/host-alias.conf").write_text("# mine, and nobody else has it\n")
+    (repo / ".localdev/host-alias.conf").write_text("# mine, and nobody else has it\n")
 
     def state() -> tuple[dict[str, tuple[bool, bytes]], str, str]:
         status = run("git", "status", "--porcelain", cwd=top, env=env, check=True).stdout
@@ -336,7 +336,7 @@ def test_an_update_that_would_delete_ignored_files_stops_before_it_touches_anyth
     assert done.returncode != 0
     assert state() == before
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("Nothing was updated")]
-    three = ", ".join(f"localdev/host-alias.{kind}" for kind in ("conf", "plist", "service"))
+    three = ", ".join(f".localdev/host-alias.{kind}" for kind in ("conf", "plist", "service"))
     assert f"git ignores {three} (host-alias.* in {rules if rules.parent == tmp_path else place}, line 2)" in line
 
 
@@ -345,7 +345,7 @@ def test_an_update_goes_on_where_git_has_the_ignored_files_and_not_where_it_drop
 ) -> None:
     repo = Path(shutil.copytree(uncommitted, tmp_path / "shop"))
     (repo / ".gitignore").write_text("host-alias.*\n")
-    conf = repo / "localdev/host-alias.conf"
+    conf = repo / ".localdev/host-alias.conf"
     conf.write_text(conf.read_text() + "# mine\n")
     commit(repo, run)
     verdict = said(dev_update(repo, run, check=True))
@@ -360,7 +360,7 @@ def test_an_update_goes_on_where_git_has_the_ignored_files_and_not_where_it_drop
     }
     refused = dev_update(repo, run, env=env)
     assert refused.returncode != 0
-    assert "Nothing was updated: git on this machine ignores localdev/host-alias.conf, " in refused.stderr
+    assert "Nothing was updated: git on this machine ignores .localdev/host-alias.conf, " in refused.stderr
     assert f"(*.conf in {tmp_path}/excludes, line 1), so an update would drop your edits" in refused.stderr
     assert run("git", "status", "--porcelain", cwd=repo, check=True).stdout == ""
 
@@ -373,10 +373,10 @@ def test_a_new_file_that_git_ignores_comes_is_warned_about_and_the_next_update_s
     answers.write_text(answers.read_text().replace(str(template), str(own_template)))
     (repo / ".gitignore").write_text("*.new\n")
     commit(repo, run)
-    release(own_template, run, "v1.1.0", {"template/localdev/file.new": ("", "text\n")})
+    release(own_template, run, "v1.1.0", {"template/.localdev/file.new": ("", "text\n")})
     warning, _ = said(dev_update(repo, run, check=True))
-    assert warning.startswith("Git ignores localdev/file.new (*.new in .gitignore, line 1): ")
-    assert (repo / "localdev/file.new").read_text() == "text\n"
+    assert warning.startswith("Git ignores .localdev/file.new (*.new in .gitignore, line 1): ")
+    assert (repo / ".localdev/file.new").read_text() == "text\n"
     commit(repo, run, force=False)
     assert dev_update(repo, run).returncode != 0
     # What both said is the way out.
@@ -384,7 +384,7 @@ def test_a_new_file_that_git_ignores_comes_is_warned_about_and_the_next_update_s
     commit(repo, run, force=False)
     (verdict,) = said(dev_update(repo, run, check=True))
     assert verdict.startswith("host-alias: ")
-    assert (repo / "localdev/file.new").read_text() == "text\n"
+    assert (repo / ".localdev/file.new").read_text() == "text\n"
     assert run("git", "status", "--porcelain", cwd=repo, check=True).stdout == ""
 
 
@@ -398,7 +398,7 @@ def committed(uncommitted: Path, run: Run, tmp_path_factory: pytest.TempPathFact
     for name, text in {
         "config/app.yml": "host: 10.254.254.253\nurl: http://api.shop.localhost:8081/\n",
         "config/none.yml": "a: 110.254.254.253\nb: 10.254.254.2530\nc: my-shop.localhost\nd: shop.localhost.test:8081\n",
-        "localdev/proxy/custom/mine.conf": "# mine\n",
+        ".localdev/proxy/custom/mine.conf": "# mine\n",
     }.items():
         (repo / name).parent.mkdir(parents=True, exist_ok=True)
         (repo / name).write_text(text)
@@ -420,14 +420,14 @@ def change(committed: Path, template: Path, copier: Run, run: Run, tmp_path: Pat
         data = {name: value for name, value in now.items() if not name.startswith("_")}
         copier("copy", "--trust", "--defaults", "-q", *as_data(data), template, new, cwd=tmp_path, check=True)
         fresh = files(new)
-        mine = STUBS | {"config/app.yml", "config/none.yml", "localdev/proxy/custom/mine.conf"}
+        mine = STUBS | {"config/app.yml", "config/none.yml", ".localdev/proxy/custom/mine.conf"}
         assert {name: file for name, file in files(repo).items() if name not in mine} == {
             name: file for name, file in fresh.items() if name not in STUBS
         }
         was, became = files(committed), files(repo)
         assert {name: became[name] for name in mine} == {name: was[name] for name in mine}
         # 2 would be: conf, plist and unit do not agree.
-        assert run("sh", "localdev/host-alias", "check", cwd=repo).returncode in (0, 3)
+        assert run("sh", ".localdev/host-alias", "check", cwd=repo).returncode in (0, 3)
         assert lines[-1].startswith("host-alias: ")
         return repo, lines[:-1]
 
@@ -444,7 +444,7 @@ def test_a_new_address_takes_a_job_of_its_own_along(template: Path, copier: Run,
         "alias_ip 10.254.254.254 -> 10.254.254.252. On every machine: make dev-up; it says how to remove the old boot job"
     )
     assert own == "Your own files still say 10.254.254.254: compose.yaml"
-    assert "label=local.host-alias.10.254.254.252\n" in (repo / "localdev/host-alias.conf").read_text()
+    assert "label=local.host-alias.10.254.254.252\n" in (repo / ".localdev/host-alias.conf").read_text()
 
 
 def test_a_new_address_under_a_label_of_ones_own_asks_for_a_new_label(change: Change) -> None:
@@ -479,25 +479,25 @@ def test_databases_that_come_and_go_are_told_with_what_to_do(change: Change) -> 
 
 def test_another_proxy_and_none_name_the_snippets_that_are_not_read_any_more(change: Change, run: Run) -> None:
     repo, lines = change(web_proxy="caddy")
-    assert lines == ["Not read any more, as web_proxy is caddy: localdev/proxy/custom/mine.conf"]
+    assert lines == ["Not read any more, as web_proxy is caddy: .localdev/proxy/custom/mine.conf"]
     commit(repo, run)
     lines = said(dev_update(repo, run, "-d web_proxy=none -d databases=[]", check=True))
     assert lines[:-1] == [
         "No longer in the stack: postgres, proxy, redis. On every machine: make dev-down ARGS=--remove-orphans",
         "The data stays. Where nobody needs it: docker volume rm shop_postgres-data shop_redis-data",
-        "Not read any more, as web_proxy is none: localdev/proxy/custom/mine.conf",
+        "Not read any more, as web_proxy is none: .localdev/proxy/custom/mine.conf",
     ]
-    assert not (repo / "localdev/names.yaml").exists()
-    assert {path.name for path in (repo / "localdev/proxy").iterdir()} == {"custom"}
+    assert not (repo / ".localdev/names.yaml").exists()
+    assert {path.name for path in (repo / ".localdev/proxy").iterdir()} == {"custom"}
 
 
 def test_a_new_domain_names_what_has_to_follow_it(change: Change) -> None:
     _, lines = change(web_domain="shop.test", native_services="web:3000")
     assert lines == [
-        "web_domain shop.localhost -> shop.test: make dev-up writes localdev/names.yaml anew; commit it, too",
+        "web_domain shop.localhost -> shop.test: make dev-up writes .localdev/names.yaml anew; commit it, too",
         "Where HTTPS is on: make dev-tls. Where /etc/hosts has the block `localdev shop.localhost`: delete it, then make "
         "dev-hosts",
-        "native_services seeds localdev/routes only once: write your services into it, then make dev-reload",
+        "native_services seeds .localdev/routes only once: write your services into it, then make dev-reload",
         "Your own files still say shop.localhost: config/app.yml",
     ]
 

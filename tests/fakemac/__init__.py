@@ -8,8 +8,8 @@ what opens sockets is in a network of its own, where 127.0.0.1 answers and nobod
 
     mac = FakeMac(tmp_path)
     mac.sudo = "ok"
-    mac.put("localdev", "/Users/alice/repo/localdev")
-    done = mac.run(["localdev/host-alias", "up"], cwd="/Users/alice/repo")
+    mac.put(".localdev", "/Users/alice/repo/.localdev")
+    done = mac.run([".localdev/host-alias", "up"], cwd="/Users/alice/repo")
     assert done.returncode == 0 and "10.254.254.254" in mac.addresses
 """
 

@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import { createClient } from "redis";
 
 const { HOST_ALIAS_IP, REDIS_URL } = process.env;
-const PORT = 4000; // as in localdev/routes
+const PORT = 4000; // as in .localdev/routes
 
 const redis = createClient({ url: REDIS_URL });
 redis.on("error", (error) => console.error(`api: Redis: ${error.message}`));

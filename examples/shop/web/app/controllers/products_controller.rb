@@ -1,5 +1,5 @@
 class ProductsController < ApplicationController
-  # From here the api is where it listens, as localdev/routes says; browsers ask for it through the proxy.
+  # From here the api is where it listens, as .localdev/routes says; browsers ask for it through the proxy.
   CART = URI("http://#{ENV["HOST_ALIAS_IP"]}:4000/api/cart")
 
   def index
