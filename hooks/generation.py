@@ -8,7 +8,9 @@ leaves an updated one half done. `before` exits 1 when an update would lose what
 ignores are deleted without a word. Copier stops then, and has changed nothing yet.
 """
 
+import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,7 @@ COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-c
 WORKFLOW = ".github/workflows/localdev-update.yml"
 MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
 ROUTES = ".localdev/routes"
+OUR_COMPOSE = ".localdev/compose.yaml"
 SNIPPETS = ".localdev/proxy/custom/"
 # It follows from routes: `make dev-up` writes it.
 NAMES = ".localdev/names.yaml"
@@ -189,13 +192,36 @@ def missing_includes(root: Path) -> list[str]:
 def service_clashes(root: Path) -> list[str]:
     """Return one line for each service name that the repo's own Compose file takes from ours: Compose refuses both."""
     compose = first_file(root, COMPOSE_FILES)
-    ours = mapping(decoded(root / ".localdev/compose.yaml")).get("services") or {}
+    ours = mapping(decoded(root / OUR_COMPOSE)).get("services") or {}
     theirs = mapping(decoded(compose)).get("services") if compose else None
     return [
         f"The service {name} is in {compose.name} and in .localdev/compose.yaml: rename yours in {compose.name}"
         for name in sorted(set(ours) & set(theirs or {}))
         if compose
     ]
+
+
+def name_clashes() -> list[str]:
+    """Return one line for each service of the user's that has a volume or a name of ours, as Compose reads the files here.
+
+    Without Compose, or where a file has an error, nobody knows: `make dev-up` asks again before it starts anything.
+    """
+    # What `make dev-up` asks as well; of the template itself, as the repo's own copy is the user's.
+    sys.dont_write_bytecode = True
+    sys.path.append(str(SOURCE / "template/.localdev/stack"))
+    import compose
+    import owners
+
+    words = shlex.split(os.environ.get("LOCALDEV_COMPOSE", "")) or ["docker", "compose"]
+    try:
+        config = compose.config(words)
+        if not owners.our_services(config):
+            ours = compose.config([*words, "-p", config["name"], "-f", f"{owners.FOLDER}/compose.yaml"])
+            for part in ("services", "volumes", "networks"):
+                config[part] = {**(config.get(part) or {}), **(ours.get(part) or {})}
+    except (compose.UnknownError, ValueError):
+        return []
+    return [str(refusal) for refusal in owners.conflicts(config)]
 
 
 def still_said(root: Path, value: str) -> list[str]:
@@ -266,7 +292,9 @@ def service_changes(root: Path, before: Answers, now: Answers) -> list[str]:
         # With nothing left, `make dev-up` has nothing for Compose to do.
         command = "make dev-up ARGS=--remove-orphans" if has else "make dev-down ARGS=--remove-orphans"
         lines.append(f"No longer in the stack: {some(had - has)}. On every machine: {command}")
-    if volumes := [f"{project_name(root)}_{name}-data" for name in sorted(had - has - {"proxy"})]:
+    old, new = git(root, "show", f"HEAD:./{OUR_COMPOSE}"), decoded(root / OUR_COMPOSE)
+    gone = set(mapping(old).get("volumes") or {}) - set(mapping(new).get("volumes") or {})
+    if volumes := [f"{project_name(root)}_{name}" for name in sorted(gone)]:
         lines.append(f"The data stays. Where nobody needs it: docker volume rm {' '.join(volumes)}")
     if has - had:
         lines.append(f"New in the stack: {some(has - had)}. On every machine: make dev-up")
@@ -344,6 +372,7 @@ def report(root: Path, answers_file: str) -> list[str]:
         *warnings(root, answers_file),
         *missing_includes(root),
         *service_clashes(root),
+        *name_clashes(),
         *changes(root, answers_file),
     ]
     # What runs for a verdict may have a conflict in it.

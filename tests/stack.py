@@ -71,5 +71,5 @@ def running_stack(
         assert up.returncode == 0, up.stderr[-3000:]
         yield stack
     finally:
-        down = stack.make("dev-down", "ARGS=--volumes --timeout 3")
+        down = stack.make("dev-down", "ARGS=--volumes --yes --timeout 3")
         assert down.returncode == 0, down.stderr

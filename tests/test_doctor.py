@@ -23,7 +23,7 @@ from versions import commit
 DOCTOR = LOCALDEV / "doctor"
 SCHEMA = json.loads((DOCTOR / "schema.json").read_text())
 # No engine is asked: what is here does not depend on this machine's.
-NO_ENGINE = {"COMPOSE": "no-such-engine compose"}
+NO_ENGINE = {"LOCALDEV_COMPOSE": "no-such-engine compose"}
 
 Done = subprocess.CompletedProcess[str]
 
@@ -87,11 +87,11 @@ def test_without_its_configuration_it_says_so_in_one_line(text: str | None, repo
 
 
 def test_a_compose_command_with_an_open_quote_says_so_in_one_line(rendered: Render, run: Run) -> None:
-    done = run("python3", ".localdev/doctor", cwd=rendered(), env={"COMPOSE": "docker 'compose"})
+    done = run("python3", ".localdev/doctor", cwd=rendered(), env={"LOCALDEV_COMPOSE": "docker 'compose"})
     assert (done.returncode, done.stdout) == (2, "")
     assert (
         done.stderr
-        == "doctor: COMPOSE cannot be used (No closing quotation). Correct it, e.g. COMPOSE='podman compose'\n"
+        == "doctor: LOCALDEV_COMPOSE cannot be used (No closing quotation). Correct it, e.g. LOCALDEV_COMPOSE='podman compose'\n"
     )
 
 
@@ -119,7 +119,7 @@ def test_without_a_python3_make_says_so_in_one_line(
     if python3:
         (tmp_path / "python3").write_text(python3)
         (tmp_path / "python3").chmod(0o755)
-    done = run("make", "dev-doctor", "COPIER=copier", cwd=rendered(), env={"PATH": str(tmp_path)})
+    done = run("make", "dev-doctor", cwd=rendered(), env={"PATH": str(tmp_path)})
     said, *rest = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (2, "")
     assert said.startswith("localdev: python3 3.9 or later is missing. Install it: ") and "apt install python3" in said
@@ -127,9 +127,9 @@ def test_without_a_python3_make_says_so_in_one_line(
 
 
 def test_make_dev_doctor_is_the_doctor(rendered: Render, run: Run) -> None:
-    done = run("make", "dev-doctor", "COMPOSE=no-such-engine compose", cwd=rendered())
+    done = run("make", "dev-doctor", "LOCALDEV_COMPOSE=no-such-engine compose", cwd=rendered())
     assert (done.returncode, done.stdout) == (2, doctor(run, rendered()).stdout)
-    done = run("make", "dev-doctor", "COMPOSE=no-such-engine compose", "ARGS=--json", cwd=rendered())
+    done = run("make", "dev-doctor", "LOCALDEV_COMPOSE=no-such-engine compose", "ARGS=--json", cwd=rendered())
     jsonschema.validate(json.loads(done.stdout), SCHEMA)
 
 
@@ -154,7 +154,7 @@ def test_it_runs_with_python_3_9(form: str, run: Run) -> None:
 # ---- the report
 
 
-@pytest.mark.parametrize("env", [{}, {"LOCALDEV_HOST": "host-gateway"}, {"COMPOSE": "docker compose"}])
+@pytest.mark.parametrize("env", [{}, {"LOCALDEV_HOST": "host-gateway"}, {"LOCALDEV_COMPOSE": "docker compose"}])
 def test_json_is_as_the_schema_says(env: dict[str, str], rendered: Render, run: Run) -> None:
     found = findings(run, rendered(), **env)
     assert found[0]["id"].startswith("runtime.") and len(found) >= 4
@@ -291,7 +291,7 @@ def test_a_report_that_cannot_be_written_is_one_line(shell: str, rendered: Rende
 
 
 def test_letters_that_the_terminal_does_not_have_are_no_end(rendered: Render, run: Run) -> None:
-    here, engine = rendered(), {"COMPOSE": "\u00fcnknown compose"}
+    here, engine = rendered(), {"LOCALDEV_COMPOSE": "\u00fcnknown compose"}
     assert "\u00fcnknown" in doctor(run, here, **engine, PYTHONIOENCODING="utf-8").stdout
     assert "?nknown" in doctor(run, here, **engine, PYTHONIOENCODING="ascii").stdout
     # As make runs it.

@@ -1278,7 +1278,7 @@ def test_the_environment_changes_nothing_of_what_the_scripts_print(
 def test_words_of_make_reach_the_command_as_words_and_the_shell_runs_none(
     rendered: Render, run: Run, tools: Path, tmp_path: Path
 ) -> None:
-    """ARGS and COMPOSE are words for a shell, like all that one types: what is quoted in them stays quoted."""
+    """ARGS is words for a shell, like all that one types: what is quoted in them stays quoted."""
     env = {"PATH": f"{tools}:{os.environ['PATH']}", "LOCALDEV_HOST": "host-gateway"}
     for value in [
         "$(touch canary)",

@@ -863,7 +863,7 @@ def stack(rendered: Render, on_the_engine, tmp_path_factory: pytest.TempPathFact
         assert done.returncode == 0, done.stderr[-3000:]
         yield here
     finally:
-        assert on_the_engine("dev-down", "ARGS=--volumes --timeout 3", cwd=here).returncode == 0
+        assert on_the_engine("dev-down", "ARGS=--volumes --yes --timeout 3", cwd=here).returncode == 0
 
 
 @pytest.mark.engine
@@ -900,7 +900,7 @@ def refused(repo: Render, on_the_engine, run: Run) -> Iterator[Callable[..., lis
 
     yield refused
     for project, here in made:
-        on_the_engine("dev-down", "ARGS=--volumes --timeout 3", cwd=here, COMPOSE_PROJECT_NAME=project)
+        on_the_engine("dev-down", "ARGS=--volumes --yes --timeout 3", cwd=here, COMPOSE_PROJECT_NAME=project)
 
 
 @pytest.mark.engine

@@ -656,7 +656,7 @@ def updated(
         repo = Path(shutil.copytree(rendered(), folder / BEFORE.folder))
         commit(repo, run)
         options = " ".join(f"-d {name}={value}" for name, value in answers.items())
-        copier = f"COPIER={sys.executable} -m copier"
+        copier = f"LOCALDEV_COPIER={sys.executable} -m copier"
         after = Path(shutil.copytree(repo, folder / "after"))
         run("make", "-s", "dev-update", copier, f"ARGS=--defaults {options}", cwd=after, check=True)
         conf = dict(line.split("=", 1) for line in (after / ".localdev/host-alias.conf").read_text().splitlines()[1:])

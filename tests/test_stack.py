@@ -47,7 +47,7 @@ def stack(
         assert up.stdout.splitlines()[0].split() == ["web", "http://my-app-s-repo.localhost:18080/", f"{ALIAS_IP}:3123"]
         yield here, make
     finally:
-        down = make("dev-down", "ARGS=--volumes --timeout 3")
+        down = make("dev-down", "ARGS=--volumes --yes --timeout 3")
         assert down.returncode == 0, down.stderr
 
 

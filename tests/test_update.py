@@ -102,7 +102,7 @@ def fresh(releases: Path, copier: Run, tmp_path_factory: pytest.TempPathFactory)
 
 def dev_update(repo: Path, run: Run, arguments: str = "", **more: Any) -> subprocess.CompletedProcess[str]:
     """Run `make dev-update` in `repo` with these ARGS, as its README says."""
-    copier = f"COPIER='{sys.executable}' -m copier"
+    copier = f"LOCALDEV_COPIER='{sys.executable}' -m copier"
     return run("make", "dev-update", copier, f"ARGS=--defaults {arguments}", cwd=repo, **more)
 
 
@@ -472,7 +472,7 @@ def test_databases_that_come_and_go_are_told_with_what_to_do(change: Change) -> 
     _, lines = change(databases="[redis, mysql]")
     assert lines == [
         "No longer in the stack: postgres. On every machine: make dev-up ARGS=--remove-orphans",
-        "The data stays. Where nobody needs it: docker volume rm shop_postgres-data",
+        "The data stays. Where nobody needs it: docker volume rm shop_localdev-postgres17-data",
         "New in the stack: mysql. On every machine: make dev-up",
     ]
 
@@ -484,7 +484,7 @@ def test_another_proxy_and_none_name_the_snippets_that_are_not_read_any_more(cha
     lines = said(dev_update(repo, run, "-d web_proxy=none -d databases=[]", check=True))
     assert lines[:-1] == [
         "No longer in the stack: postgres, proxy, redis. On every machine: make dev-down ARGS=--remove-orphans",
-        "The data stays. Where nobody needs it: docker volume rm shop_postgres-data shop_redis-data",
+        "The data stays. Where nobody needs it: docker volume rm shop_localdev-postgres17-data shop_localdev-redis8-data",
         "Not read any more, as web_proxy is none: .localdev/proxy/custom/mine.conf",
     ]
     assert not (repo / ".localdev/names.yaml").exists()
