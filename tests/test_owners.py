@@ -1,0 +1,513 @@
+"""Whose are the containers, volumes and names: what starts or deletes nothing, because it is somebody else's."""
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+
+import compose
+import owners
+from conftest import PROJECT, Render, Run
+from needs import need_engine
+from versions import commit
+
+VOLUME = "shop_localdev-postgres17-data"
+LOSS = "two servers on one data folder lose rows"
+EITHER = "other containers would reach either of them"
+
+
+def config(**theirs: dict[str, Any]) -> dict[str, Any]:
+    """Return what Compose says of a project with our proxy and PostgreSQL and the services `theirs`."""
+
+    def ours(name: str, **more: Any) -> dict[str, Any]:
+        return {"labels": {compose.OURS: name}, "networks": {"default": None}, **more}
+
+    def volume(source: str) -> list[dict[str, str]]:
+        return [{"type": "volume", "source": source, "target": "/data"}]
+
+    return {
+        "name": "shop",
+        "networks": {"default": {"name": "shop_default"}, "other": {"name": "shop_other"}},
+        "services": {
+            "postgres": ours("postgres", volumes=volume("localdev-postgres17-data")),
+            "proxy": ours("proxy", networks={"default": {"aliases": ["shop.test"]}}),
+            **{
+                name: {"networks": {"default": None}, **service, "volumes": volume(service["volume"])}
+                if "volume" in service
+                else {"networks": {"default": None}, **service}
+                for name, service in theirs.items()
+            },
+        },
+        "volumes": {
+            "localdev-postgres17-data": {"name": VOLUME},
+            "own": {"name": "shop_own"},
+            "alias": {"name": VOLUME},
+            "away": {"name": "elsewhere", "external": True},
+        },
+    }
+
+
+def container(**more: Any) -> compose.Container:
+    """Return a container of another project that has nothing of ours but what `more` says."""
+    fields = dict.fromkeys(("name", "state", "project", "service", "folder", "ours"), "")
+    lists = {name: frozenset(more.pop(name, ())) for name in ("mounts", "networks")}
+    return compose.Container(**fields | {"name": "x", "state": "running", "project": "other"} | more | lists)
+
+
+def test_a_service_of_theirs_with_a_volume_or_a_name_of_ours_is_refused() -> None:
+    shares = f"the service db uses the volume {VOLUME} of postgres: {LOSS}"
+    for service, text in [
+        ({}, None),
+        ({"volume": "own"}, None),
+        ({"volume": "away"}, None),
+        ({"volumes_from": ["worker"]}, None),
+        ({"networks": None, "network_mode": "host"}, None),
+        ({"networks": {"default": {"aliases": ["postgresql"]}}}, None),
+        # In another network nobody who asks for ours is answered by it.
+        ({"networks": {"other": {"aliases": ["postgres"]}}}, None),
+        ({"volume": "localdev-postgres17-data"}, shares),
+        ({"volume": "alias"}, shares),
+        ({"volumes_from": ["postgres"]}, shares),
+        ({"volumes_from": ["postgres:ro"]}, shares),
+        (
+            {"networks": {"default": {"aliases": ["db", "postgres"]}}},
+            f"the service db is called postgres in the network default, and so is postgres: {EITHER}",
+        ),
+        (
+            {"networks": {"default": {"aliases": ["shop.test"]}}},
+            f"the service db is called shop.test in the network default, and so is proxy: {EITHER}",
+        ),
+        (
+            {"container_name": "proxy"},
+            f"the service db is called proxy in the network default, and so is proxy: {EITHER}",
+        ),
+        ({"container_name": "shop-proxy-1"}, "the services db and proxy both have the container name shop-proxy-1"),
+    ]:
+        found = [refusal.text for refusal in owners.conflicts(config(db=service, worker={}))]
+        assert found == ([text] if text else []), service
+
+
+def test_a_container_of_somebody_else_with_a_volume_or_a_name_of_ours_is_refused() -> None:
+    shares = f"the container x of the project other uses the volume {VOLUME} of postgres: {LOSS}"
+    ours = {"project": "shop", "mounts": [VOLUME], "networks": ["shop_default"], "name": "shop-postgres-1"}
+    for found, text in [
+        (container(), None),
+        (container(mounts=["shop_own"], networks=["shop_default"], service="api"), None),
+        (container(networks=["other_default"], service="postgres"), None),
+        (container(**ours, ours="postgres", service="postgres"), None),
+        # As `docker compose run postgres` makes it.
+        (container(**ours, service="postgres"), None),
+        (container(mounts=[VOLUME], state="exited"), None),
+        (container(mounts=[VOLUME]), shares),
+        (container(mounts=["/srv", VOLUME], state="restarting"), shares),
+        (container(mounts=[VOLUME], project=""), shares.replace(" of the project other", "")),
+        (container(mounts=[VOLUME], project="shop", service="db"), shares.replace("other", "shop")),
+        (
+            container(name="shop-proxy-1", state="exited"),
+            "the container shop-proxy-1 of the project other has the name that proxy needs",
+        ),
+        (
+            container(networks=["dev", "shop_default"], service="postgres"),
+            f"the container x of the project other is called postgres in the network shop_default, too: {EITHER}",
+        ),
+    ]:
+        said = [refusal.text for refusal in owners.strangers(config(), [found])]
+        assert said == ([text] if text else []), found
+
+
+def test_containers_of_another_folder_are_refused_and_this_ones_are_not(tmp_path: Path) -> None:
+    here, other, plain = tmp_path / "here", tmp_path / "it's other", tmp_path / "plain"
+    for folder in (here, other, here / ".worktrees/new"):
+        (folder / ".localdev").mkdir(parents=True)
+    (here / "deploy").mkdir()
+    plain.mkdir()
+    (tmp_path / "link").symlink_to(here)
+    for folder, service, files_are_named, orphans, command in [
+        (here, "proxy", False, False, None),
+        (tmp_path / "link", "proxy", False, False, None),
+        (here / "deploy", "proxy", False, False, None),
+        (tmp_path / "gone", "proxy", False, False, None),
+        ("", "proxy", False, False, None),
+        (plain, "proxy", True, False, None),
+        (other, "cron", False, False, None),
+        (other, "cron", False, True, f"make -C '{tmp_path}/it'\"'\"'s other' dev-down"),
+        (other, "proxy", True, False, f"make -C '{tmp_path}/it'\"'\"'s other' dev-down"),
+        (here / ".worktrees/new", "proxy", False, False, f"make -C {here}/.worktrees/new dev-down"),
+        (plain, "proxy", False, False, f"cd {plain} && docker compose down"),
+    ]:
+        found = [container(project="shop", service=service, folder=str(folder)), container(folder=str(other))]
+        refusals = list(owners.elsewhere(config(), found, str(here), files_are_named, orphans))
+        assert [refusal.text for refusal in refusals] == (
+            [f"the containers of the project shop belong to {folder}"] if command else []
+        ), folder
+        assert all(refusal.fix.startswith(f"{command} (or a project of its own here") for refusal in refusals)
+
+
+def test_compose_files_without_what_is_ours_are_refused(tmp_path: Path) -> None:
+    (tmp_path / ".localdev").mkdir()
+    (tmp_path / "other").mkdir()
+    found = config()
+    assert list(owners.missing(found, str(tmp_path), ["proxy", "postgres"])) == []
+    # A service of theirs with our name is not ours.
+    for lost in ({}, {"proxy": {"image": "x"}}):
+        theirs = copy.deepcopy(found) | {"services": {"postgres": found["services"]["postgres"]} | lost}
+        (refusal,) = owners.missing(theirs, str(tmp_path), ["proxy", "postgres"])
+        assert str(refusal).startswith(
+            "Compose does not know our proxy, as its files do not include .localdev/compose.yaml."
+        )
+    for source, text in [(".localdev", None), ("other", f"Compose would run the proxy of {tmp_path}/other")]:
+        found["services"]["proxy"]["volumes"] = [
+            {"type": "bind", "source": f"{tmp_path}/{source}", "target": "/.localdev"}
+        ]
+        assert [refusal.text for refusal in owners.missing(found, str(tmp_path), [])] == ([text] if text else [])
+
+
+# --- make targets, with an engine that answers what a test says --------------------------------------------------------
+
+
+class Repo:
+    """A repo with a `docker` that prints what Compose and the engine would, and writes down what changes something."""
+
+    def __init__(self, here: Path, tmp_path: Path, clean_env: dict[str, str]) -> None:
+        """Make it, with our proxy as all there is."""
+        self.here, self.folder = here, tmp_path
+        (tmp_path / "bin").mkdir()
+        docker = tmp_path / "bin/docker"
+        docker.write_text(f"""#!/bin/sh
+case "$*" in
+*"config --format json") cat {tmp_path}/config ;;
+"ps --all "*) cat {tmp_path}/containers ;;
+"volume ls --quiet") cat {tmp_path}/volumes ;;
+*"config --services" | *version* | "ps --format"*) ;;
+*) printf '%s\\n' "$*" >>{tmp_path}/calls ;;
+esac
+""")
+        (tmp_path / "bin/ss").write_text("#!/bin/sh\n")
+        for name in ("docker", "ss"):
+            (tmp_path / "bin" / name).chmod(0o755)
+        self.env = clean_env | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "LOCALDEV_HOST": "host-gateway"}
+        self.says(config(), [], [VOLUME, "shop_own", "elsewhere", "other"])
+
+    def says(self, found: dict[str, Any], containers: list[list[str]], volumes: list[str]) -> None:
+        """Have `docker` print these."""
+        (self.folder / "config").write_text(json.dumps(found))
+        (self.folder / "containers").write_text("".join(json.dumps(row) + "\n" for row in containers))
+        (self.folder / "volumes").write_text("".join(f"{name}\n" for name in volumes))
+
+    def make(self, *words: str, program: str = "make", **env: str) -> subprocess.CompletedProcess[str]:
+        """Run make without a terminal."""
+        return subprocess.run(
+            [program, *words], cwd=self.here, env=self.env | env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            start_new_session=True, check=False,
+        )  # fmt: skip
+
+    def calls(self) -> list[str]:
+        """Return what `docker` was called for since the last time."""
+        path = self.folder / "calls"
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return lines
+
+
+@pytest.fixture
+def repo_with_fakes(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> Repo:
+    return Repo(repo(), tmp_path, clean_env)
+
+
+def test_each_target_that_changes_containers_refuses_in_one_line(repo_with_fakes: Repo) -> None:
+    here = repo_with_fakes
+    (here.folder / "other/.localdev").mkdir(parents=True)
+    row = ["shop-proxy-1", "running", "shop", "proxy", f"{here.folder}/other\x1b]0;x", "proxy", "", "shop_default"]
+    Path(row[4]).mkdir()
+    (Path(row[4]) / ".localdev").mkdir()
+    here.says(config(), [row], [])
+    for words in (["dev-up"], ["dev-reload"], ["dev-tls"], ["dev-down"], ["dev-down", "ARGS=--volumes --yes"]):
+        done = here.make(*words)
+        line, make = done.stderr.splitlines()
+        assert line.startswith(
+            f"localdev: the containers of the project shop belong to {here.folder}/other?]0;x. Fix: make -C "
+        )
+        assert make.startswith("make: *** ") and done.stdout == ""
+        assert here.calls() == []
+    here.says(config(db={"volume": "alias"}), [], [])
+    done = here.make("dev-up")
+    assert done.stderr.splitlines()[0].startswith(f"localdev: the service db uses the volume {VOLUME} of postgres: ")
+    assert here.calls() == []
+    # What only starts containers may be refused: stopping them is always allowed.
+    assert here.make("dev-down").returncode == 0
+    assert here.calls() == ["compose down"]
+
+
+VOLUMES = ["--volumes", "-v", "--volumes=true", "-tv", "-vt3", "--timeout 3 --volumes"]
+
+
+def test_data_goes_only_after_its_volumes_were_named_and_somebody_agreed(repo_with_fakes: Repo) -> None:
+    here = repo_with_fakes
+    for arguments in VOLUMES:
+        # Declared, there, and not of another project: these two.
+        named = f"localdev: this deletes all data in {VOLUME}, shop_own"
+        done = here.make("dev-down", f"ARGS={arguments}")
+        assert done.stderr.splitlines()[:2] == [
+            named,
+            "localdev: nobody can be asked here, so nothing was deleted. To delete it: make dev-down ARGS='--volumes --yes'",
+        ], arguments
+        assert "Error 4" in done.stderr and here.calls() == []
+        for answer, calls in (
+            ("y", [f"compose down {arguments}"]),
+            ("YES", [f"compose down {arguments}"]),
+            ("n", []),
+            ("", []),
+        ):
+            typed = pexpect.spawn(
+                "make", ["dev-down", f"ARGS={arguments}"], cwd=here.here, env=here.env, encoding="utf-8"
+            )
+            typed.expect_exact(f"{named}\r\nDelete it for good? [y/N] ")
+            typed.sendline(answer)
+            typed.expect(pexpect.EOF)
+            typed.close()
+            assert (typed.exitstatus == 0, here.calls()) == (bool(calls), calls), (arguments, answer)
+        done = here.make("dev-down", f"ARGS={arguments} --yes")
+        assert (done.returncode, here.calls()) == (0, [f"compose down {arguments}"])
+    here.says(config(), [], ["other"])
+    assert here.make("dev-down", "ARGS=--volumes").returncode == 0, "there is nothing to delete"
+    assert here.calls() == ["compose down --volumes"]
+    for arguments in ("", "--timeout 3", "--rmi local", "--volume", "--remove-orphans"):
+        assert here.make("dev-down", f"ARGS={arguments}").returncode == 0
+        assert here.calls() == [f"compose down {arguments}".strip()]
+
+
+def test_where_nothing_can_be_known_no_data_goes_and_up_says_unknown(repo_with_fakes: Repo) -> None:
+    here = repo_with_fakes
+    (here.folder / "config").write_text("services: {}\n")
+    done = here.make("dev-down", "ARGS=--volumes --yes")
+    assert done.returncode != 0 and here.calls() == []
+    assert done.stderr.splitlines()[0] == (
+        "localdev: nothing was deleted: whose data it is cannot be known, as `docker compose config --format json` fails. "
+        "Without a check: docker compose down --volumes"
+    )
+    done = here.make("dev-up")
+    assert here.calls() == ["compose up --detach --wait"]
+    assert "localdev: whether other containers use this stack's volumes and names is unknown: " in done.stderr
+
+
+# What Makefiles of this world set, for themselves; each for a make that knows it.
+SETTINGS = [
+    "ARGS ?= -v", "ARGS := -v", "export ARGS := -v", "override ARGS := -v", "dev-down: ARGS := -v", "all: ARGS := -v",
+    "COMPOSE := docker compose -f theirs.yml", "export COMPOSE := docker compose -f theirs.yml", "COPIER := false",
+    "LOCALDEV := false", "SHELL := /bin/false", "SHELL := /bin/bash\n.SHELLFLAGS := -euxo pipefail -c", ".SHELLFLAGS := -n -c",
+    ".RECIPEPREFIX := >", ".ONESHELL:", ".POSIX:", ".SILENT:", ".SECONDEXPANSION:", ".EXPORT_ALL_VARIABLES:", ".SUFFIXES:",
+    ".DEFAULT_GOAL := all", ".DELETE_ON_ERROR:", ".NOTPARALLEL:", "MAKEFLAGS += --warn-undefined-variables -rR", "MAKEFLAGS += -j4",
+    "MAKEFLAGS += -k", "VPATH := .localdev",
+]  # fmt: skip
+MAKES = ["make", *([os.environ["MAKE381"]] if os.environ.get("MAKE381") else [])]
+
+
+@pytest.mark.parametrize("program", MAKES)
+def test_nothing_that_a_makefile_or_an_environment_sets_steers_our_targets(repo_with_fakes: Repo, program: str) -> None:
+    here = repo_with_fakes
+    for setting in SETTINGS:
+        if program != "make" and "RECIPEPREFIX" in setting:
+            continue  # make 3.81 does not know it
+        mark = ">" if "RECIPEPREFIX" in setting else "\t"
+        (here.here / "Makefile").write_text(
+            f"{setting}\nall: dev-down\nmine:\n{mark}@echo $(MAKEFILE_LIST) $(.DEFAULT_GOAL)\ninclude .localdev/localdev.mk\n"
+        )
+        # `override` is the one way to take an argument from make's own command line.
+        given = [] if setting.startswith("override") else ["--timeout 3"]
+        for words, calls in [
+            (["all"], ["compose down"]),
+            (["dev-logs", f"ARGS={' '.join(given)}"], [" ".join(["compose logs --follow --tail 100", *given])]),
+        ]:
+            done = here.make(*words, program=program)
+            assert (done.returncode, here.calls(), done.stderr) == (0, calls, ""), (setting, words)
+        assert here.make("-n", "dev-update", program=program).stdout == (
+            "sh .localdev/sh/stack.sh copier update --trust -a .copier-answers.localdev.yml \n"
+        )
+        if not setting.startswith(("SHELL := /bin/false", ".SHELLFLAGS := -n")):
+            assert here.make("-s", "mine", program=program).stdout == "Makefile all\n", setting
+    (here.here / "Makefile").write_text("include .localdev/localdev.mk\n")
+    for name in ("ARGS", "COMPOSE", "COPIER", "LOCALDEV", "SHELL", "MAKEFILE_LIST"):
+        assert here.make("dev-down", program=program, **{name: "-v"}).returncode == 0
+        assert here.calls() == ["compose down"], name
+
+
+def test_an_include_changes_neither_the_shell_nor_the_variables_of_theirs(repo_with_fakes: Repo) -> None:
+    here = repo_with_fakes
+    (here.here / "Makefile").write_text("""SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+include .localdev/localdev.mk
+dev-down: mine
+mine: ; @echo $$BASH_VERSION $(SHELL) $(.SHELLFLAGS) '$(COMPOSE)$(ARGS)$(COPIER)$(LOCALDEV)'
+## help: what there is
+help: ; @grep -E '^## ' $(MAKEFILE_LIST)
+""")
+    for words in (["-s", "mine"], ["-s", "dev-down"]):
+        done = here.make(*words)
+        assert done.stdout.split()[1:] == ["/bin/bash", "-euo", "pipefail", "-c"], done
+        assert done.stdout.split()[0][0].isdigit()
+    assert here.make("help").stdout == "## help: what there is\n", "grep has one file, and names none"
+
+
+def test_errors_that_make_was_told_to_ignore_start_no_container_without_the_alias(repo_with_fakes: Repo) -> None:
+    here = repo_with_fakes
+    (here.here / "Makefile").write_text(".IGNORE:\ninclude .localdev/localdev.mk\n")
+    (here.here / ".localdev/host-alias").write_text("#!/bin/sh\nexit 4\n")
+    here.make("-i", "dev-up")
+    assert here.calls() == []
+
+
+def test_the_hook_names_a_volume_that_both_have(repo_with_fakes: Repo, template: Path, run: Run) -> None:
+    here = repo_with_fakes
+    ours, theirs = config(db={"volume": "alias"}), config(db={"volume": "alias"})
+    del theirs["services"]["proxy"], theirs["services"]["postgres"]
+    hook = ("python3", template / "hooks/generation.py", "after", ".copier-answers.localdev.yml")
+    line = f"the service db uses the volume {VOLUME} of postgres: {LOSS}. Fix: give db a volume of another name"
+    for found in (ours, theirs):
+        here.says(found, [], [])
+        # Before the include is there, ours is asked for alone.
+        (here.folder / "bin/docker").write_text(
+            f"#!/bin/sh\ncase $* in *' -f .localdev/compose.yaml '*) cat {here.folder}/ours ;; *) cat {here.folder}/config ;; esac\n"
+        )
+        (here.folder / "ours").write_text(json.dumps(config()))
+        done = run(*(sys.executable, *hook[1:]), cwd=here.here, env=here.env, check=True)
+        assert line in done.stderr.splitlines()
+    here.says(config(), [], [])
+    assert "volume" not in run(sys.executable, *hook[1:], cwd=here.here, env=here.env, check=True).stderr
+
+
+# --- the tools of somebody's Python project ------------------------------------------------------------------------------
+
+
+def test_nothing_of_ours_is_found_by_tools_that_look_for_packages(rendered: Render, run: Run, tmp_path: Path) -> None:
+    here = Path(shutil.copytree(rendered(databases="[postgres]", github_workflow="true"), tmp_path / "lib"))
+    files = [path.relative_to(here) for path in here.rglob("*") if path.is_file()]
+    assert [str(path) for path in files if not path.parts[0].startswith(".")] == ["Makefile", "compose.yaml"]
+    (here / "lib").mkdir()
+    (here / "lib/__init__.py").write_text('"""\n>>> 1 + 1\n2\n"""\n')
+    done = run(sys.executable, "-m", "pytest", "--doctest-modules", "-q", "-p", "no:cacheprovider", cwd=here)
+    assert done.stdout.splitlines()[-1].startswith("1 passed"), done.stdout
+
+
+# --- with a real engine --------------------------------------------------------------------------------------------------
+
+PORTS = {"LOCALDEV_HTTP_PORT": "18080", "POSTGRES_PORT": "15432", "LOCALDEV_HOST": "host-gateway"}
+
+
+@pytest.fixture(scope="module")
+def two(rendered: Render, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path, Callable]]:
+    """A repo with a running stack, a second worktree of it, and a function that runs make in one of them."""
+    need_engine()
+    folder = tmp_path_factory.mktemp("two")
+    first = Path(shutil.copytree(rendered(databases="[postgres]", project_slug="two"), folder / "it's first"))
+    commit(first, run)
+    run("git", "worktree", "add", "-q", folder / "second", cwd=first, check=True)
+
+    def make(where: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return run("make", *words, cwd=where, env=PORTS | env, timeout=200)
+
+    up = make(first, "dev-up")
+    assert up.returncode == 0, up.stderr
+    yield first, folder / "second", make
+    down = make(first, "dev-down", "ARGS=--volumes --yes --timeout 3")
+    assert down.returncode == 0, down.stderr
+
+
+def state(run: Run) -> list[str]:
+    """Return containers and volumes of the project, and since when they are there."""
+    ids = run(
+        "docker", "ps", "-aq", "--no-trunc", "--filter", "label=com.docker.compose.project=two", cwd=PROJECT
+    ).stdout
+    started = run("docker", "inspect", "-f", "{{.Name}} {{.Id}} {{.State.StartedAt}}", *ids.split(), cwd=PROJECT).stdout
+    volumes = run("docker", "volume", "ls", "-q", "--filter", "name=two_", cwd=PROJECT).stdout
+    return sorted(started.splitlines()) + volumes.split()
+
+
+@pytest.mark.engine
+def test_a_second_worktree_leaves_the_first_ones_containers_and_data(two, run: Run) -> None:
+    first, second, make = two
+    before = state(run)
+    assert any("two_localdev-postgres17-data" in line for line in before) and len(before) == 3
+    for words in (["dev-up"], ["dev-reload"], ["dev-tls"], ["dev-down"], ["dev-down", "ARGS=--volumes --yes"]):
+        done = make(second, *words)
+        assert done.returncode != 0
+        assert done.stderr.splitlines()[0].startswith(
+            f"localdev: the containers of the project two belong to {first}. Fix: make -C "
+        )
+    doctor = make(second, "dev-doctor", "ARGS=--json")
+    assert "stack.elsewhere" in {finding["id"] for finding in json.loads(doctor.stdout)["findings"]}
+    assert state(run) == before
+    assert make(first, "dev-up").returncode == 0
+    assert state(run) == before
+    own = make(second, "dev-up", COMPOSE_PROJECT_NAME="two-2", LOCALDEV_HTTP_PORT="18081", POSTGRES_PORT="15433")
+    assert own.returncode == 0, own.stderr
+    make(second, "dev-down", "ARGS=--volumes --yes --timeout 3", COMPOSE_PROJECT_NAME="two-2")
+    assert state(run) == before
+
+
+@pytest.mark.engine
+def test_somebody_elses_service_or_container_on_our_volume_is_seen_as_compose_and_the_engine_tell_it(
+    two, run: Run
+) -> None:
+    first, _, make = two
+    before, volume = state(run), "two_localdev-postgres17-data"
+    mine = (first / "compose.yaml").read_text()
+    added = (
+        f"services:\n  db:\n    image: redis:8-alpine\n    volumes: [pg:/data]\nvolumes: {{pg: {{name: {volume}}}}}\n"
+    )
+    (first / "compose.yaml").write_text(f"{mine}\n{added}")
+    try:
+        done = make(first, "dev-up")
+        assert done.stderr.splitlines()[0].startswith(
+            f"localdev: the service db uses the volume {volume} of postgres: "
+        )
+    finally:
+        (first / "compose.yaml").write_text(mine)
+    command = (
+        "docker",
+        "run",
+        "-d",
+        "--rm",
+        "--name",
+        "stranger",
+        "-v",
+        f"{volume}:/data",
+        "redis:8-alpine",
+        "sleep",
+        "120",
+    )
+    run(*command, cwd=PROJECT, check=True)
+    try:
+        done = make(first, "dev-up")
+        assert done.stderr.splitlines()[0].startswith(
+            f"localdev: the container stranger uses the volume {volume} of postgres: "
+        )
+        report = json.loads(make(first, "dev-doctor", "ARGS=--json").stdout)
+        (shared,) = [finding for finding in report["findings"] if finding["id"] == "stack.shared"]
+        assert shared["fix"] == "docker stop stranger"
+    finally:
+        run("docker", "stop", "-t", "0", "stranger", cwd=PROJECT, check=True)
+    assert state(run) == before
+
+
+@pytest.mark.engine
+def test_their_compose_file_is_not_started_as_if_it_were_ours(two, run: Run) -> None:
+    first, _, make = two
+    before = state(run)
+    (first / "theirs.yml").write_text("name: two\nservices:\n  proxy:\n    image: redis:8-alpine\n")
+    for words, env in (
+        (["dev-up"], {"COMPOSE_FILE": "theirs.yml"}),
+        (["dev-up", "LOCALDEV_COMPOSE=docker compose -f theirs.yml"], {}),
+    ):
+        done = make(first, *words, **env)
+        assert done.returncode != 0 and done.stdout == ""
+        assert "localdev: Compose does not know our proxy, postgres, as its files do not include" in done.stderr
+    (first / "theirs.yml").unlink()
+    assert state(run) == before
