@@ -55,7 +55,7 @@ def test_a_database_is_one_file_and_one_line(source: Path, copier: Run, run: Run
     assert found["services"]["valkey"]["image"] == "valkey:8-alpine"
     assert found["services"]["valkey"]["ports"][0]["published"] == "6380"
     assert found["services"]["valkey"]["extra_hosts"] == ["host-alias=10.254.254.254"]
-    assert set(found["volumes"]) == {"redis-data", "valkey-data"}
+    assert set(found["volumes"]) == {"localdev-redis8-data", "localdev-valkey8-data"}
     refused = copier(
         *("copy", "--trust", "--defaults", "-ddatabases=[valkey]", "-dweb_port=6380", source, repo / "x"), cwd=source
     )

@@ -457,9 +457,16 @@ def shell(world: World, words: list[str]) -> str:
     if script.endswith(".localdev/host-alias"):
         return host_alias(world, words[1:])
     if script.endswith(".localdev/sh/stack.sh"):
+        if words[1] == "copier":
+            return copier_(world, words[2:])
         behind = words[words.index("--") + 1 :] if "--" in words else []
         into = {"up": docker, "status": docker, "doctor": python}.get(words[1], docker)
-        before = {"up": ["compose", "up"], "status": ["compose", "ps"], "doctor": [".localdev/doctor"]}
+        before = {
+            "up": ["compose", "up"],
+            "down": ["compose", "down"],
+            "status": ["compose", "ps"],
+            "doctor": [".localdev/doctor"],
+        }
         return into(world, [*before.get(words[1], []), *behind]) if behind else ""
     found = next(
         (PROJECT / folder / script for folder in ("", "template") if (PROJECT / folder / script).is_file()), None

@@ -74,8 +74,8 @@ def exported(text: str) -> dict[str, str]:
 def test_every_shell_takes_each_value_as_it_is(run: Run, nasty: Path, tmp_path: Path, shell: str) -> None:
     need_command(SHELLS[shell][0] if shell != "direnv" else shell)
     printed = environment(run("make", "-s", "dev-env", cwd=nasty, check=True).stdout)
-    assert list(printed) == [*ADDRESSES, *NAMES, "POSTGRES_URL", "DATABASE_URL"]
-    assert printed["DATABASE_URL"] == NASTY
+    assert list(printed) == [*ADDRESSES, *NAMES, "POSTGRES_URL"]
+    assert printed["POSTGRES_URL"] == NASTY
     done = run(*SHELLS[shell], cwd=nasty, env={"HOME": str(tmp_path)}, check=True)
     seen = exported(done.stdout)
     assert {name: seen[name] for name in printed} == printed
@@ -87,7 +87,7 @@ def test_an_interactive_zsh_takes_it_comments_and_all(nasty: Path, clean_env: di
     zsh.expect(pexpect.EOF)
     assert "status=0" in zsh.before.replace("status=$?", "")
     assert "command not found" not in zsh.before
-    assert exported((tmp_path / "seen").read_text())["DATABASE_URL"] == NASTY
+    assert exported((tmp_path / "seen").read_text())["POSTGRES_URL"] == NASTY
 
 
 @pytest.mark.parametrize("awk", AWKS.values(), ids=AWKS)
@@ -162,7 +162,7 @@ def test_without_a_proxy_services_are_asked_by_containers_only(rendered: Render,
     seen = environment(run("make", "-s", "dev-env", cwd=here, check=True).stdout)
     assert {name: seen[name] for name in NAMES} == dict.fromkeys(NAMES, "host-alias")
     assert seen["HOST_ALIAS_IP"] == "10.254.254.254"
-    assert seen["DATABASE_URL"] == seen["MYSQL_URL"] == "mysql://dev:dev@127.0.0.1:3306/dev"
+    assert seen["MYSQL_URL"] == "mysql://dev:dev@127.0.0.1:3306/dev"
 
 
 URLS = {
@@ -178,15 +178,13 @@ URLS = {
     [some for size in range(5) for some in itertools.combinations(URLS, size)],
     ids=lambda some: " ".join(some),
 )
-def test_each_database_has_its_url_and_the_only_sql_one_is_the_database(
+def test_each_database_has_its_url_and_none_is_what_test_runs_would_use(
     rendered: Render, run: Run, chosen: tuple[str, ...]
 ) -> None:
     here = rendered(databases=f"[{', '.join(chosen)}]")
     seen = environment(run("make", "-s", "dev-env", cwd=here, check=True).stdout)
-    sql = [URLS[name] for name in ("postgres", "mysql") if name in chosen]
+    # No DATABASE_URL: Rails prefers it to config/database.yml in its tests, too, which would empty the database.
     wanted = {f"{name.upper()}_URL": URLS[name] for name in chosen}
-    if len(sql) == 1:
-        wanted["DATABASE_URL"] = sql[0]
     assert {name: value for name, value in seen.items() if name.endswith("_URL")} == wanted
 
 
@@ -194,7 +192,7 @@ def test_a_databases_port_is_that_of_shell_then_dotenv_then_the_usual(rendered: 
     here = repo(databases="[postgres, redis]")
     (here / ".env").write_text("POSTGRES_PORT=5433\nexport REDIS_PORT='6380' # moved\n")
     seen = environment(run("make", "-s", "dev-env", cwd=here, env={"REDIS_PORT": "6381"}, check=True).stdout)
-    assert seen["DATABASE_URL"] == seen["POSTGRES_URL"] == "postgresql://dev:dev@127.0.0.1:5433/dev"
+    assert seen["POSTGRES_URL"] == "postgresql://dev:dev@127.0.0.1:5433/dev"
     assert seen["REDIS_URL"] == "redis://:dev@127.0.0.1:6381/0"
 
 

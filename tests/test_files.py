@@ -65,6 +65,13 @@ FILES = {
     | {f".localdev/proxy/caddy/{name}" for name in ("Caddyfile", "caddy.awk", "pages.caddy", "server.sh")},
 }
 DATABASES = ("postgres", "mysql", "redis", "mongodb")
+# Names that no service of a user's has by chance, with the version whose data it is.
+VOLUMES = {
+    "postgres": "localdev-postgres17-data",
+    "mysql": "localdev-mysql8.4-data",
+    "redis": "localdev-redis8-data",
+    "mongodb": "localdev-mongodb8.0-data",
+}
 
 
 def files(repo: Path) -> set[str]:
@@ -185,7 +192,7 @@ def test_every_container_is_healthy_pinned_private_and_reaches_the_host(
     compose = yaml.safe_load((rendered(**answers) / ".localdev/compose.yaml").read_text())
     chosen = yaml.safe_load(answers["databases"])
     assert list(compose["services"]) == (["proxy"] if answers["web_proxy"] != "none" else []) + chosen
-    assert set(compose.get("volumes", {})) == {f"{name}-data" for name in chosen}
+    assert set(compose.get("volumes", {})) == {VOLUMES[name] for name in chosen}
     for name, service in compose["services"].items():
         assert re.fullmatch(r"[a-z]+:[0-9]+(\.[0-9]+)?(-alpine)?", service["image"])
         assert service["healthcheck"]["test"]
@@ -197,7 +204,8 @@ def test_every_container_is_healthy_pinned_private_and_reaches_the_host(
             assert re.fullmatch(f"{number}|{https}", port)
         assert service["extra_hosts"] == ["host-alias:${LOCALDEV_HOST:-10.254.254.254}"]
         if name != "proxy":
-            assert service["volumes"][0].startswith(f"{name}-data:/")
+            assert service["volumes"][0].startswith(f"{VOLUMES[name]}:/")
+        assert service["labels"] == {"local.host-alias.service": name}
 
 
 @pytest.mark.parametrize("answers", every_combination(), ids=lambda answers: " ".join(answers.values()))

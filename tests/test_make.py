@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,10 @@ def make(request: pytest.FixtureRequest, run: Run, tmp_path: Path):
     calls = tmp_path / "calls"
     for name in ("docker", "copier", "podman"):
         fake = tools / name
+        # What only asks Compose or the engine, with no answer here, is test_owners.py's business.
         fake.write_text(
-            f'#!/bin/sh\nprintf "%s\\n" "{name} $*" >>{str(calls)!r}\n[ ! -e {str(tmp_path / "fail")!r} ]\n'
+            f'#!/bin/sh\ncase $* in *"config --format json" | "ps --"*) exit 1 ;; esac\n'
+            f'printf "%s\\n" "{name} $*" >>{str(calls)!r}\n[ ! -e {str(tmp_path / "fail")!r} ]\n'
         )
         fake.chmod(0o755)
     # What listens on this machine is test_ports.py's business.
@@ -65,20 +68,22 @@ def test_help_is_the_default_and_lists_every_target(make, rendered: Render) -> N
     done = make(cwd=rendered())
     targets = [line.split()[1] for line in done.stdout.splitlines()]
     lines = (rendered() / ".localdev/localdev.mk").read_text().replace("\\\n", "").splitlines()
-    phony = next(line for line in lines if line.startswith(".PHONY"))
-    assert sorted(targets) == sorted(phony.split()[1:])
+    phony = next(line for line in lines if line.startswith("LOCALDEV_TARGETS"))
+    assert targets == phony.split()[2:]
+    assert [line.split(":")[0] for line in lines if line.startswith("dev-")] == targets
     assert make("dev-help", cwd=rendered()).stdout == done.stdout
 
 
 def test_arguments_and_another_compose_reach_the_command(make, rendered: Render) -> None:
     here = rendered()
-    assert make("dev-up", "COMPOSE=podman compose", cwd=here).calls == ["podman compose up --detach --wait"]
+    assert make("dev-up", "LOCALDEV_COMPOSE=podman compose", cwd=here).calls == ["podman compose up --detach --wait"]
+    assert make("dev-up", cwd=here, LOCALDEV_COMPOSE="podman compose").calls == ["podman compose up --detach --wait"]
     assert make("dev-up", "ARGS=proxy redis", cwd=here).calls == ["docker compose up --detach --wait proxy redis"]
-    assert make("dev-down", "ARGS=--volumes", cwd=here).calls == ["docker compose down --volumes"]
+    assert make("dev-down", "ARGS=--timeout 3", cwd=here).calls == ["docker compose down --timeout 3"]
     assert make("dev-update", "ARGS=-d alias_ip=10.254.254.253", cwd=here).calls == [
         "copier update --trust -a .copier-answers.localdev.yml -d alias_ip=10.254.254.253"
     ]
-    assert make("dev-update", "COPIER=podman x", cwd=here).calls == [
+    assert make("dev-update", "LOCALDEV_COPIER=podman x", cwd=here).calls == [
         "podman x update --trust -a .copier-answers.localdev.yml"
     ]
 
@@ -148,6 +153,7 @@ def test_without_docker_one_line_says_what_to_install(make, rendered: Render, tm
     tools.mkdir()
     for name in ("sh", "awk", "grep", "ip"):
         (tools / name).symlink_to(str(shutil.which(name)))
+    (tools / "python3").symlink_to(Path(sys.executable).resolve())
     done = make("dev-up", cwd=rendered(), PATH=str(tools))
     assert done.returncode != 0
     assert "there is no docker here. Install Docker" in done.stderr

@@ -25,6 +25,7 @@ from needs import need, need_command, need_engine, need_root
 from shells import called, shells
 
 ANSWERS = {"project_slug": "ports-test", "databases": "[postgres, redis]"}
+SERVICES = ("proxy", "postgres", "redis")
 ASKED, LISTED, STARTED = "docker ps", "docker compose ps", "docker compose up"
 
 # Listens as the JSON in its argument says, tells so, and ends with its standard input.
@@ -49,14 +50,26 @@ if not fork or os.fork():
     print("ready", flush=True)
 sys.stdin.read()
 """
-# Writes down its calls; answers `ps` and `compose ps` with files, and fails where there is none.
-DOCKER = """#!/bin/sh
+# Writes down its calls; answers `ps` and `compose ps` with files, and fails where there is none. Whose everything is, is
+# test_owners.py's business: here it is all ours.
+CONFIG = json.dumps(
+    {"name": "ports-test", "services": {name: {"labels": {"local.host-alias.service": name}} for name in SERVICES}}
+)
+DOCKER = (
+    f"""#!/bin/sh
+case "$*" in
+*'config --format json') printf '%s' '{CONFIG}'; exit ;;
+*'ps --all '*) exit ;;
+esac
+"""
+    + """\
 printf '%s\\n' "${0##*/} $*" >>FOLDER/calls
 case "${0##*/} $*" in
 *compose*' ps '*) exec cat FOLDER/own ;;
 *' ps '*) exec cat FOLDER/containers ;;
 esac
 """
+)
 
 
 def taken(port: int, by: str, variable: str, free: int) -> str:
@@ -189,6 +202,7 @@ def only(folder: Path, *names: str) -> str:
     folder.mkdir()
     for name in names:
         (folder / name).symlink_to(need_command(name))
+    (folder / "python3").symlink_to(Path(sys.executable).resolve())
     return str(folder)
 
 
@@ -691,7 +705,7 @@ class DockerMac:
     """A pretend Mac with a repo and a fake docker."""
 
     def __init__(self, folder: Path, repo: Path, shell: str | None = None) -> None:
-        self.mac = Laptop(folder / "mac", repo, shell=shell)
+        self.mac = Laptop(folder / "mac", repo, shell=shell).set_up()
         self.docker = Docker(
             self.mac.path("/private/tmp/docker"), self.mac.path("/usr/local/bin"), "/private/tmp/docker"
         )

@@ -1,58 +1,74 @@
 # Short names for the scripts in this folder; `make dev-help` lists them. Written for GNU make 3.81, which macOS ships.
-# Override: COMPOSE="podman compose", COPIER="pipx run copier", ARGS="..." (more arguments for the command behind a target)
+#   make dev-down ARGS=--volumes     more arguments for the command behind a target: on make's command line, nowhere else
+#   LOCALDEV_COMPOSE="podman compose" make dev-up, LOCALDEV_COPIER="pipx run copier" make dev-update: other commands
+#
+# Your Makefile and your environment have variables and settings of make that are meant for yours. None of them steers
+# what is here: names begin with LOCALDEV_, recipes are on their rule's line (.RECIPEPREFIX) and have a shell of their own.
+# And nothing here changes yours: the last lines put back what an include changes.
 
-LOCALDEV := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
-COMPOSE ?= docker compose
-COPIER ?= $(if $(shell command -v copier 2>/dev/null),copier,uvx copier)
-# An include must not change what a bare `make` does: the default goal is put back at the end.
+LOCALDEV_FILE := $(lastword $(MAKEFILE_LIST))
+LOCALDEV_FOLDER := $(patsubst %/,%,$(dir $(LOCALDEV_FILE)))
 LOCALDEV_GOAL := $(.DEFAULT_GOAL)
+LOCALDEV_ARGS := $(if $(filter command,$(origin ARGS)),$(ARGS))
+LOCALDEV_COMPOSE ?= docker compose
+LOCALDEV_TARGETS := dev-help dev-up dev-down dev-status dev-doctor dev-urls dev-env dev-logs dev-reload dev-tls dev-hosts \
+	dev-hosts-down dev-alias dev-alias-down dev-update
+LOCALDEV_STACK = sh $(LOCALDEV_FOLDER)/sh/stack.sh
 
-.PHONY: dev-help dev-up dev-down dev-status dev-doctor dev-urls dev-env dev-logs dev-reload dev-tls dev-hosts dev-hosts-down \
-	dev-alias dev-alias-down dev-update
+.PHONY: $(LOCALDEV_TARGETS)
+ifneq ($(filter undefine,$(.FEATURES)),)
+# private: a target of yours that one of these needs keeps its shell. Make 3.81 has neither, and no .SHELLFLAGS.
+$(LOCALDEV_TARGETS): private .SHELLFLAGS := -c
+$(LOCALDEV_TARGETS): private SHELL := /bin/sh
+else
+$(LOCALDEV_TARGETS): SHELL := /bin/sh
+endif
 
-dev-help: ## list these targets
-	@awk -F ':.*## ' '/^dev-[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(LOCALDEV)/localdev.mk
+## dev-help: list these targets
+dev-help: ; @awk '/^.. dev-[a-z-]+: / { name = $$2; sub(/:$$/, "", name); sub(/^.. dev-[a-z-]+: /, ""); printf "make %-14s %s\n", name, $$0 }' $(LOCALDEV_FILE)
 
-dev-up: dev-alias ## start the stack: the alias, then proxy and databases
-	@sh $(LOCALDEV)/sh/stack.sh up $(COMPOSE) -- $(ARGS)
+## dev-up: start the stack, the alias first; asks for root only when the alias is missing
+dev-up: ; @$(LOCALDEV_STACK) up $(LOCALDEV_COMPOSE) -- $(LOCALDEV_ARGS)
 
-dev-down: ## stop the stack; data and alias stay (ARGS=--volumes deletes the data)
-	@$(COMPOSE) down $(ARGS)
+## dev-down: stop the stack; data and alias stay (ARGS=--volumes deletes the data: asks first, with --yes it does not)
+dev-down: ; @$(LOCALDEV_STACK) down $(LOCALDEV_COMPOSE) -- $(LOCALDEV_ARGS)
 
-dev-status: ## what is there and what is not
-	@sh $(LOCALDEV)/sh/stack.sh status $(COMPOSE) -- $(ARGS)
+## dev-status: what is there and what is not
+dev-status: ; @$(LOCALDEV_STACK) status $(LOCALDEV_COMPOSE) -- $(LOCALDEV_ARGS)
 
-dev-doctor: ## what works, what does not, and the command that fixes it
-	@sh $(LOCALDEV)/sh/stack.sh doctor $(COMPOSE) -- $(ARGS)
+## dev-doctor: what works, what does not, and the command that fixes it
+dev-doctor: ; @$(LOCALDEV_STACK) doctor $(LOCALDEV_COMPOSE) -- $(LOCALDEV_ARGS)
 
-dev-urls: ## which URL leads to which service
-	@sh $(LOCALDEV)/sh/stack.sh urls
+## dev-urls: which URL leads to which service
+dev-urls: ; @$(LOCALDEV_STACK) urls
 
-dev-env: ## the environment for native services: eval "$(make -s dev-env)"
-	@sh $(LOCALDEV)/sh/stack.sh env
+## dev-env: the environment for native services, for eval "$(make -s dev-env)"
+dev-env: ; @$(LOCALDEV_STACK) env
 
-dev-logs: ## follow the containers' logs (ARGS="proxy" for one)
-	@$(COMPOSE) logs --follow --tail 100 $(ARGS)
+## dev-logs: follow the containers' logs (ARGS=proxy for one)
+dev-logs: ; @$(LOCALDEV_COMPOSE) logs --follow --tail 100 $(LOCALDEV_ARGS)
 
-dev-reload: ## use an edited .localdev/routes or .localdev/proxy/custom; on an error the old ones stay
-	@sh $(LOCALDEV)/sh/stack.sh reload $(COMPOSE)
+## dev-reload: use an edited .localdev/routes or .localdev/proxy/custom; on an error the old ones stay
+dev-reload: ; @$(LOCALDEV_STACK) reload $(LOCALDEV_COMPOSE)
 
-dev-tls: ## serve HTTPS, too, with a certificate by mkcert; again when routes change
-	@sh $(LOCALDEV)/sh/stack.sh tls $(COMPOSE)
+## dev-tls: serve HTTPS, too, with a certificate by mkcert; again when routes change
+dev-tls: ; @$(LOCALDEV_STACK) tls $(LOCALDEV_COMPOSE)
 
-dev-hosts: ## point the hosts in .localdev/routes at this machine, in /etc/hosts; asks first (ARGS=--yes: does not)
-	@sh $(LOCALDEV)/sh/hosts.sh add $(ARGS)
+## dev-hosts: point the hosts in .localdev/routes at this machine, in /etc/hosts; asks first (ARGS=--yes: does not)
+dev-hosts: ; @sh $(LOCALDEV_FOLDER)/sh/hosts.sh add $(LOCALDEV_ARGS)
 
-dev-hosts-down: ## take the hosts of .localdev/routes out of /etc/hosts again
-	@sh $(LOCALDEV)/sh/hosts.sh remove $(ARGS)
+## dev-hosts-down: take the hosts of .localdev/routes out of /etc/hosts again
+dev-hosts-down: ; @sh $(LOCALDEV_FOLDER)/sh/hosts.sh remove $(LOCALDEV_ARGS)
 
-dev-alias: ## give this machine the alias IP; asks for root only when it is missing
-	@sh $(LOCALDEV)/host-alias up
+## dev-alias: give this machine the alias IP; asks for root only when it is missing
+dev-alias: ; @sh $(LOCALDEV_FOLDER)/host-alias up
 
-dev-alias-down: ## remove the alias IP and its boot job from this machine; asks first (ARGS=--yes: does not)
-	@sh $(LOCALDEV)/host-alias down $(ARGS)
+## dev-alias-down: remove the alias IP and its boot job from this machine; asks first (ARGS=--yes: does not)
+dev-alias-down: ; @sh $(LOCALDEV_FOLDER)/host-alias down $(LOCALDEV_ARGS)
 
-dev-update: ## bring fixes from the template, or change an answer (ARGS="-d web_port=8081")
-	@$(COPIER) update --trust -a .copier-answers.localdev.yml $(ARGS)
+## dev-update: bring fixes from the template, or change an answer (ARGS="-d web_port=8081")
+dev-update: ; @$(or $(LOCALDEV_COPIER),$(LOCALDEV_STACK) copier) update --trust -a .copier-answers.localdev.yml $(LOCALDEV_ARGS)
 
 .DEFAULT_GOAL := $(LOCALDEV_GOAL)
+# With a second name in this list, `make help` of the kind that greps $(MAKEFILE_LIST) puts file names before the targets.
+MAKEFILE_LIST := $(filter-out $(LOCALDEV_FILE),$(MAKEFILE_LIST))

@@ -198,16 +198,19 @@ start_stack() {
 	[ -z "$file" ] || grep -q '[.]localdev/compose[.]yaml' "$file" ||
 		die "$file does not include .localdev/compose.yaml. Add these lines to it: include: [.localdev/compose.yaml]"
 	write_names
-	[ "$has_containers" = no ] || may up
-	# Not a prerequisite in make: `.IGNORE:` or -i in somebody's Makefile would go on without the address.
-	sh "$localdev/host-alias" up || exit "$?"
 	warn_of_uncertified
 	publish_https
+	# Whatever refuses does so before anybody is asked for a password.
+	if [ "$has_containers" = yes ]; then
+		may up
+		refuse_busy_ports "$compose" "$arguments"
+	fi
+	# Not a prerequisite in make: `.IGNORE:` or -i in somebody's Makefile would go on without the address.
+	sh "$localdev/host-alias" up || exit "$?"
 	check_snippets $compose
 	if [ "$has_containers" = no ]; then
 		printf 'localdev: this stack has no containers; the alias is all there is.\n' >&2
 	else
-		refuse_busy_ports "$compose" "$arguments"
 		$compose up --detach --wait $arguments ||
 			explain_failure "the stack did not come up (the message is above). Look at: make dev-logs" $compose
 	fi

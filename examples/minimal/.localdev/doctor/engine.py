@@ -176,7 +176,7 @@ def check_engine(engine: Engine) -> list[Finding]:
     if not info:
         if run(*project.engine, "--version").code is None:
             text = f"there is no {command} here"
-            fix = "install Docker Desktop, OrbStack, Colima or Docker Engine (or: export COMPOSE='podman compose')"
+            fix = "install Docker Desktop, OrbStack, Colima or Docker Engine (or: export LOCALDEV_COMPOSE='podman compose')"
             return [fail("runtime.missing", "runtime", text, fix)]
         denied = "permission denied" in engine.ask("ps").err
         if denied:

@@ -1,13 +1,15 @@
 #!/bin/sh
 # stack.sh: what make's targets do around Compose, so that a failure ends in one line that says what to do.
 #
-#   stack.sh up COMPOSE... [-- ARGUMENT...]      start, wait until healthy, print the URLs
+#   stack.sh up COMPOSE... [-- ARGUMENT...]      give the machine the alias, start, wait until healthy, print the URLs
+#   stack.sh down COMPOSE... [-- ARGUMENT...]    stop; asks before --volumes deletes data (--yes: does not)
 #   stack.sh status COMPOSE... [-- ARGUMENT...]  the alias, then the containers; exits like host-alias status
 #   stack.sh doctor COMPOSE... [-- ARGUMENT...]  say what works and what fixes the rest; exits like doctor
 #   stack.sh reload COMPOSE...                   use an edited routes, or an edited snippet in proxy/custom
 #   stack.sh tls COMPOSE...                      make a certificate for the hosts in routes, and use it
 #   stack.sh urls                                print the URLs
 #   stack.sh env                                 print the environment for native services, for eval
+#   stack.sh copier ARGUMENT...                  Copier, or uvx copier where it is not installed
 #
 # COMPOSE is the command, e.g. docker compose. Runs in the repo's root, like Compose itself.
 set -eu
@@ -45,6 +47,26 @@ write_names() {
 		printf '%s\n' "$names" >"$localdev/names.yaml" || die "$localdev/names.yaml cannot be written. Correct its owner"
 		names_changed=yes
 	fi
+}
+
+# may VERB: exits where VERB would harm containers or data that are not this checkout's. Where that cannot be known it
+# returns, and sets is_known to no
+# shellcheck disable=SC2086
+may() {
+	need_python
+	code=0 is_known=yes
+	python3 -I -B "$localdev/stack" before "$1" $compose -- $arguments || code=$?
+	case $code in
+	0) ;;
+	3) is_known=no ;;
+	*) exit "$code" ;;
+	esac
+}
+
+# need_python: exits 1 when there is no Python for what is more than a shell should do
+need_python() {
+	python3 -I -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null ||
+		die "python3 3.9 or later is missing. Install it: xcode-select --install (Debian: sudo apt install python3)"
 }
 
 # need_proxy: exits 1 when this stack has no proxy
@@ -135,7 +157,7 @@ root_compose_file() {
 explain_failure() {
 	otherwise=$1
 	shift
-	command -v "$1" >/dev/null || die "there is no $1 here. Install Docker (or set COMPOSE=\"podman compose\")"
+	command -v "$1" >/dev/null || die "there is no $1 here. Install Docker (or set LOCALDEV_COMPOSE=\"podman compose\")"
 	"$@" version >/dev/null 2>&1 || die "'$*' does not work. Install Docker Compose 2.23.1 or later"
 	mine=$(root_compose_file)
 	ours=$(services_in "$localdev/compose.yaml") || ours=''
@@ -162,28 +184,56 @@ services_in() {
 		}' "$1"
 }
 
-# COMPOSE and ARGS are words, as make passes them; main sets compose and arguments to them.
+# COMPOSE and ARGUMENT are words, as make passes them; main sets compose and arguments to them.
 
-# start_stack: starts the stack, waits until it is healthy, prints the URLs
+# start_stack: gives the machine the alias, starts the stack, waits until it is healthy, prints the URLs
 # shellcheck disable=SC2086
 start_stack() {
 	routes table >/dev/null
+	is_known=yes has_containers=yes
+	if grep -q '^services: {}' "$localdev/compose.yaml" && [ -z "$($compose config --services 2>/dev/null)" ]; then
+		has_containers=no
+	fi
 	file=$(root_compose_file)
 	[ -z "$file" ] || grep -q '[.]localdev/compose[.]yaml' "$file" ||
 		die "$file does not include .localdev/compose.yaml. Add these lines to it: include: [.localdev/compose.yaml]"
 	write_names
 	warn_of_uncertified
 	publish_https
+	# Whatever refuses does so before anybody is asked for a password.
+	if [ "$has_containers" = yes ]; then
+		may up
+		refuse_busy_ports "$compose" "$arguments"
+	fi
+	# Not a prerequisite in make: `.IGNORE:` or -i in somebody's Makefile would go on without the address.
+	sh "$localdev/host-alias" up || exit "$?"
 	check_snippets $compose
-	if grep -q '^services: {}' "$localdev/compose.yaml" && [ -z "$($compose config --services 2>/dev/null)" ]; then
+	if [ "$has_containers" = no ]; then
 		printf 'localdev: this stack has no containers; the alias is all there is.\n' >&2
 	else
-		refuse_busy_ports "$compose" "$arguments"
 		$compose up --detach --wait $arguments ||
 			explain_failure "the stack did not come up (the message is above). Look at: make dev-logs" $compose
 	fi
+	[ "$is_known" = yes ] ||
+		printf "localdev: whether other containers use this stack's volumes and names is unknown: %s does not say\n" "$compose" >&2
 	[ ! -f "$certificate" ] || reload $compose || explain_failure "HTTPS is not on (the message is above)" $compose
 	routes urls
+}
+
+# stop_stack WORD...: stops the stack, the words being COMPOSE... -- ARGUMENT...
+# shellcheck disable=SC2086
+stop_stack() {
+	need_python
+	code=0
+	python3 -I -B "$localdev/stack" down "$@" || code=$?
+	[ "$code" -ne 5 ] || explain_failure "the stack did not stop (the message is above)" $compose
+	return "$code"
+}
+
+# run_copier ARGUMENT...: becomes Copier, uv's where none is installed
+run_copier() {
+	! command -v copier >/dev/null || exec copier "$@"
+	exec uvx copier "$@"
 }
 
 # show_status: prints how the alias and the containers are; exits like host-alias status
@@ -198,9 +248,8 @@ show_status() {
 # run_doctor: says what works and what fixes the rest; exits like the doctor
 # shellcheck disable=SC2086
 run_doctor() {
-	python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null ||
-		die "python3 3.9 or later is missing. Install it: xcode-select --install (Debian: sudo apt install python3)"
-	COMPOSE=$compose exec python3 -B "$localdev/doctor" $arguments
+	need_python
+	LOCALDEV_COMPOSE=$compose exec python3 -I -B "$localdev/doctor" $arguments
 }
 
 # use_edits: has the proxy use an edited routes, or an edited snippet in proxy/custom
@@ -208,6 +257,7 @@ run_doctor() {
 use_edits() {
 	need_proxy
 	routes table >/dev/null
+	may reload
 	write_names
 	warn_of_uncertified
 	reload $compose || explain_failure "the proxy does not run. Start it: make dev-up" $compose
@@ -220,6 +270,7 @@ use_edits() {
 add_https() {
 	need_proxy
 	routes table >/dev/null
+	may tls
 	make_certificate
 	if [ -n "$($compose ps --quiet proxy 2>/dev/null)" ]; then
 		publish_https
@@ -246,13 +297,15 @@ main() {
 	done
 	case $verb in
 	up) start_stack ;;
+	down) stop_stack "$@" ;;
 	status) show_status ;;
 	doctor) run_doctor ;;
 	reload) use_edits ;;
 	tls) add_https ;;
+	copier) run_copier "$@" ;;
 	urls | env) routes "$verb" ;;
 	*)
-		printf 'localdev: say up, status, doctor, reload, tls, urls or env\n' >&2
+		printf 'localdev: say up, down, status, doctor, reload, tls, urls, env or copier\n' >&2
 		exit 2
 		;;
 	esac

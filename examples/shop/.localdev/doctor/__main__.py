@@ -23,6 +23,9 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
+# Until the doctor is a part of it.
+sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "stack"))
+
 import alias
 import engine as engines
 import names
@@ -108,9 +111,12 @@ def main() -> int:
     os.chdir(os.path.join(folder, os.pardir))
     folder = ".localdev" if os.path.isdir(".localdev") else os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     try:
-        compose = shlex.split(os.environ.get("COMPOSE", "")) or ["docker", "compose"]
+        compose = shlex.split(os.environ.get("LOCALDEV_COMPOSE", "")) or ["docker", "compose"]
     except ValueError as error:
-        print(f"doctor: COMPOSE cannot be used ({error}). Correct it, e.g. COMPOSE='podman compose'", file=sys.stderr)
+        print(
+            f"doctor: LOCALDEV_COMPOSE cannot be used ({error}). Correct it, e.g. LOCALDEV_COMPOSE='podman compose'",
+            file=sys.stderr,
+        )
         return 2
     try:
         project = load(folder, compose)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
+import compose
+import owners
 from engine import Engine, host_alias_of, service_of
-from finding import Finding, fail, ok
+from finding import Finding, fail, ok, warn
 
 
 def check(engine: Engine) -> Iterator[Finding]:
@@ -21,12 +24,29 @@ def check(engine: Engine) -> Iterator[Finding]:
     wanted = engine.wanted()
     if not wanted:
         return
+    yield from check_owners(engine)
     there = {service_of(container): container for container in containers}
     if not there:
         yield fail("stack.down", "stack", "no container of this project runs", "make dev-up")
         return
     for name in wanted:
         yield judge(engine, name, there.get(name))
+
+
+def check_owners(engine: Engine) -> Iterator[Finding]:
+    """Find containers, volumes and names of this project that somebody else uses, too; as `make dev-up` does."""
+    words = engine.project.compose
+    try:
+        config, found = compose.config(words), compose.containers(words)
+    except compose.UnknownError as error:
+        text = f"whether other containers use this stack's volumes and names is unknown: `{error}` fails"
+        yield warn("stack.unknown", "stack", text)
+        return
+    named = compose.files_are_named(words)
+    for refusal in owners.elsewhere(config, found, os.getcwd(), named, orphans=False):
+        yield fail("stack.elsewhere", "stack", *refusal)
+    for refusal in (*owners.conflicts(config), *owners.strangers(config, found)):
+        yield fail("stack.shared", "stack", *refusal)
 
 
 def judge(engine: Engine, name: str, container: dict[str, Any] | None) -> Finding:

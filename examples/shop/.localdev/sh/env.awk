@@ -6,7 +6,7 @@ END {
 }
 
 # print_env: each variable with who reads it
-function print_env(    listen, i, sql) {
+function print_env(    listen, i) {
 	# By the host gateway containers reach any address of the machine but its own loopback ones.
 	listen = setting("LOCALDEV_HOST", "") == "" ? conf["ip"] : "0.0.0.0"
 
@@ -33,13 +33,10 @@ function print_env(    listen, i, sql) {
 	export("PROXY_HOSTS", allowed_hosts(""))
 
 	if (!database_count) return
-	about("your own settings; Rails, Prisma and others read DATABASE_URL")
-	for (i = 1; i <= database_count; i++) {
-		export(toupper(databases[i]) "_URL", address_at[i])
-		if (address_at[i] ~ /^(postgresql|mysql):/) sql = sql " " address_at[i]
-	}
-	# Which of two it should be, only the service knows.
-	if (split(sql, address_at, " ") == 1) export("DATABASE_URL", address_at[1])
+	# Rails in RAILS_ENV=test, Django and Prisma prefer DATABASE_URL to their own settings: a test run would empty the
+	# database of development. https://guides.rubyonrails.org/configuring.html#configuring-a-database
+	about("your own settings; there is no DATABASE_URL, as test runs would use it, too")
+	for (i = 1; i <= database_count; i++) export(toupper(databases[i]) "_URL", address_at[i])
 }
 
 # about READER: who reads the next one
