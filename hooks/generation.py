@@ -1,11 +1,14 @@
 """The hook around a generation. Copier runs it in the user's repo with its own Python, so Copier and PyYAML are there.
 
     generation.py after ANSWERS_FILE    once after every copy and update: says how things stand and what to do next
-    generation.py before ANSWERS_FILE   once before an update changes anything: refuses where files would be lost
+    generation.py before ANSWERS_FILE [WEB_PROXY]
+                                        once before an update changes anything: refuses where files would be lost, or an answer
+                                        is no longer a choice; WEB_PROXY is what the user answered with -d
 
 Read-only, never root, never a prompt. `after` always exits 0: a task that fails makes Copier delete a new project, and
 leaves an updated one half done. `before` exits 1 when an update would lose what git does not have: generated files that git
-ignores are deleted without a word. Copier stops then, and has changed nothing yet.
+ignores are deleted without a word. Copier would replace an answer that is no longer a choice by the default, also without a
+word. When `before` exits 1, Copier stops, and has changed nothing yet.
 """
 
 import os
@@ -68,6 +71,19 @@ def generated(root: Path, answers_file: str) -> list[str]:
     names = (str(path.relative_to(folder)).removesuffix(".jinja") for path in folder.rglob("*"))
     names = (name.replace("{{ _copier_conf.answers_file }}", answers_file) for name in names)
     return sorted(name for name in names if (root / name).is_file())
+
+
+# --- an answer that is no longer a choice -----------------------------------------------------------------------------
+
+
+def refused_answer(root: Path, answers_file: str, web_proxy: str) -> list[str]:
+    """Return what to answer in a repo with Caddy, which earlier versions had; `web_proxy` is a new answer, "" for none."""
+    if (web_proxy or mapping(decoded(root / answers_file)).get("web_proxy")) != "caddy":
+        return []
+    return [
+        "Nothing was updated: web_proxy is caddy, which is no longer a choice. Answer nginx or none: "
+        'make dev-update ARGS="-d web_proxy=nginx"'
+    ]
 
 
 # --- files that git ignores -------------------------------------------------------------------------------------------
@@ -301,19 +317,15 @@ def service_changes(root: Path, before: Answers, now: Answers) -> list[str]:
     return lines
 
 
-def suffixes_read(proxy: str) -> set[str]:
-    """Return the endings of the snippets that `proxy` includes, as its own configuration says."""
-    files = (path for path in (SOURCE / "template/.localdev/proxy" / proxy).rglob("*") if path.is_file())
-    return {found for path in files for found in re.findall(rf"/{SNIPPETS}(?:[a-z]+/)*\*(\.[a-z]+)", decoded(path))}
-
-
 def proxy_changes(root: Path, before: Answers, now: Answers) -> list[str]:
     """Return what does not follow by itself when the proxy, its domain or the services changed."""
     lines = []
     kind = now["web_proxy"]
     if before["web_proxy"] != kind:
         snippets = [path for path in (root / SNIPPETS).rglob("*.*") if path.is_file()]
-        if unread := [str(path.relative_to(root)) for path in snippets if path.suffix not in suffixes_read(kind)]:
+        # nginx includes these; a repo that had Caddy has others.
+        read = ".conf" if kind == "nginx" else None
+        if unread := [str(path.relative_to(root)) for path in snippets if path.suffix != read]:
             lines.append(f"Not read any more, as web_proxy is {kind}: {some(unread)}")
     old, new = before.get("web_domain"), now.get("web_domain")
     if old and new and old != new:
@@ -381,11 +393,11 @@ def report(root: Path, answers_file: str) -> list[str]:
 
 def main() -> int:
     """Print to stderr, where Copier's own messages go; exit 1 only to refuse, never for a fault of ours."""
-    moment, answers_file = sys.argv[1:]
+    moment, answers_file, *given = sys.argv[1:]
     refused = False
     try:
         if moment == "before":
-            lines = refusals(Path.cwd(), answers_file)
+            lines = refused_answer(Path.cwd(), answers_file, "".join(given)) or refusals(Path.cwd(), answers_file)
             refused = bool(lines)
         else:
             lines = report(Path.cwd(), answers_file)

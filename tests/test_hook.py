@@ -1,5 +1,6 @@
 """The hook after a generation: exactly once, read-only, exit 0, one verdict and what to do next."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -179,6 +180,48 @@ def test_a_changed_address_is_told_for_every_machine(repo: Render, template: Pat
     assert "alias_ip 10.254.254.254 -> 10.254.254.253" in done.stderr
     assert "On every machine: make dev-up" in done.stderr
     assert "ip=10.254.254.253" in (here / ".localdev/host-alias.conf").read_text()
+
+
+@pytest.fixture
+def with_caddy(own_template: Path, copier: Run, run: Run, tmp_path: Path) -> Path:
+    """A repo with Caddy, made when Caddy was a choice. The newest version of its template has nginx alone."""
+    alone, both = "  choices: [nginx, none]\n", "  choices: [nginx, caddy, none]\n"
+    release(own_template, run, "v1.1.0", {"copier.yml": (alone, both)})
+    repo = tmp_path / "app"
+    copier("copy", "--trust", "--defaults", "-q", "-dweb_proxy=caddy", own_template, repo, cwd=tmp_path, check=True)
+    (repo / ".localdev/proxy/custom/server").mkdir(parents=True)
+    for name in ("mine.conf", "mine.caddy", "server/mine.caddy"):
+        (repo / ".localdev/proxy/custom" / name).write_text("# mine\n")
+    commit(repo, run)
+    release(own_template, run, "v1.2.0", {"copier.yml": (both, alone)})
+    return repo
+
+
+@pytest.mark.parametrize("flags", [("--defaults",), (), ("--defaults", "-dweb_proxy=caddy")], ids=" ".join)
+def test_an_update_of_a_repo_with_caddy_stops_and_says_what_to_answer(
+    flags: tuple[str, ...], with_caddy: Path, copier: Run, run: Run
+) -> None:
+    done = copier("update", "--trust", *flags, "-a", ANSWERS, cwd=with_caddy)
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if re.match("Nothing|ValueError", line)] == [
+        "Nothing was updated: web_proxy is caddy, which is no longer a choice. Answer nginx or none: "
+        'make dev-update ARGS="-d web_proxy=nginx"'
+    ]
+    assert run("git", "status", "--porcelain", cwd=with_caddy, check=True).stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "unread"),
+    [("nginx", ["mine.caddy", "server/mine.caddy"]), ("none", ["mine.caddy", "mine.conf", "server/mine.caddy"])],
+)
+def test_with_another_answer_the_update_of_a_repo_with_caddy_goes_on(
+    answer: str, unread: list[str], with_caddy: Path, copier: Run
+) -> None:
+    flags = ("--trust", "--defaults", f"-dweb_proxy={answer}")
+    done = copier("update", *flags, "-a", ANSWERS, cwd=with_caddy, check=True)
+    assert f"\nweb_proxy: {answer}\n" in (with_caddy / ANSWERS).read_text()
+    names = ", ".join(f".localdev/proxy/custom/{name}" for name in unread)
+    assert f"Not read any more, as web_proxy is {answer}: {names}\n" in done.stderr
 
 
 def test_conflicts_are_told_first_and_alone(own_template: Path, copier: Run, run: Run, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ BAD = [
     ("web_domain", "slow", ["shop.local"]),
     ("web_domain", "name, not", ["127.0.0.1", "a.1", "shop.0x1f", "shop.0x"]),
     ("web_port", "1 to 65535", ["0", "65536", "-1"]),
-    ("web_proxy", "choice", ["apache"]),
+    ("web_proxy", "choice", ["apache", "caddy"]),
     ("databases", "choice", ["[oracle]"]),
 ]
 
@@ -105,6 +105,16 @@ def test_a_bad_answer_on_the_command_line_ends_in_one_clear_line(template: Path,
     done = copier("copy", "--trust", "--defaults", "-dalias_ip=127.0.0.1", template, tmp_path / "app", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith("127.0.0.1 cannot be an alias. Type e.g. 10.254.254.254")
+    assert not (tmp_path / "app").exists()
+
+
+def test_caddy_on_the_command_line_ends_in_one_line_with_what_to_answer(
+    template: Path, copier: Run, tmp_path: Path
+) -> None:
+    done = copier("copy", "--trust", "--defaults", "-dweb_proxy=caddy", template, tmp_path / "app", cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if "caddy" in line]
+    assert line == "ValueError: Invalid choice for 'web_proxy': 'caddy' is not in ['nginx', 'none']"
     assert not (tmp_path / "app").exists()
 
 
@@ -196,8 +206,8 @@ def test_an_address_that_does_not_work_everywhere_is_warned_about(
     [
         ({}, "nginx at http://app.localhost:8080"),
         (
-            {"web_proxy": "caddy", "web_port": "80", "databases": "[postgres, redis]", "web_domain": "shop.test"},
-            "caddy at http://shop.test, postgres, redis",
+            {"web_port": "80", "databases": "[postgres, redis]", "web_domain": "shop.test"},
+            "nginx at http://shop.test, postgres, redis",
         ),
         ({"web_proxy": "none", "databases": "[mysql]"}, "mysql"),
         ({"web_proxy": "none"}, "no containers yet"),
