@@ -14,5 +14,5 @@ GOOD = {
     "web_domain": ["my-app.localhost", "shop.test", "a.b-c.example.com", "9.io", "x." + "y" * 63, "1.e5", "a.0xyz"],
     "web_port": ["1", "80", "8080", "65535"],
     "databases": ["[]", "[postgres]", "[postgres, mysql, redis, mongodb]"],
-    "web_proxy": ["nginx", "caddy", "none"],
+    "web_proxy": ["nginx", "none"],
 }

@@ -19,7 +19,6 @@ def configuration(
     run: Run,
     folder: Path,
     text: str,
-    proxy: str = "nginx",
     awk: tuple[str, ...] = ("mawk",),
     tls: str = "off",
     databases: str = DATABASES,
@@ -35,9 +34,7 @@ def configuration(
         for name, value in (("want", "proxy"), ("into", into), ("tls", tls), ("resolver", "127.0.0.11"))
     ]
     programs = [
-        word
-        for name in ("routes", f"proxy/{proxy}/{proxy}", "proxy/pages")
-        for word in ("-f", LOCALDEV / f"{name}.awk")
+        word for name in ("routes", "proxy/nginx/nginx", "proxy/pages") for word in ("-f", LOCALDEV / f"{name}.awk")
     ]
     sources = sorted((LOCALDEV / "proxy/pages").iterdir())
     done = run(

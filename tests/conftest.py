@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from apps import Apps
 from box import Box, need_box
@@ -22,9 +21,6 @@ PROJECT = Path(__file__).parents[1]
 LOCALDEV = PROJECT / "template/.localdev"
 # The commands that requirements-test.txt brings.
 TOOLS = Path(sys.executable).parent
-PROXIES = [
-    name for name in yaml.safe_load((PROJECT / "copier.yml").read_text())["web_proxy"]["choices"] if name != "none"
-]
 
 # A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C; some tests type it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -22,7 +22,7 @@ for number in range(int(sys.argv[3])):
         template, folder / f"repo-{number}", vcs_ref=["v1.0.0", "v1.1.0"][number % 2], defaults=True, quiet=True,
         skip_tasks=True, data={
             "project_slug": f"app-{number}", "web_port": 9000 + number, "databases": databases[number % 5],
-            "web_proxy": ["nginx", "caddy", "none"][number % 3], "native_services": f"web:{3000 + number}",
+            "web_proxy": "none" if number % 3 == 2 else "nginx", "native_services": f"web:{3000 + number}",
         },
     )
 """

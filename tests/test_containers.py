@@ -1,4 +1,4 @@
-"""A database is one new file in containers/ and one line of copier.yml; a proxy has a folder of its own besides."""
+"""A database is one new file in containers/ and one line of copier.yml."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ import yaml
 
 from conftest import PROJECT, Run
 from needs import need_engine
-from versions import ANSWERS, PARTS, commit
+from versions import PARTS, commit
 
 
 @pytest.fixture
@@ -62,33 +62,6 @@ def test_a_database_is_one_file_and_one_line(source: Path, copier: Run, run: Run
     assert "A chosen database has port 6380." in refused.stderr
 
 
-def test_a_proxy_is_a_folder_a_file_and_a_line(source: Path, copier: Run, run: Run) -> None:
-    proxies = source / "template/.localdev/proxy"
-    shutil.copytree(proxies / "nginx", proxies / "angie")
-    (proxies / "angie/nginx.awk").rename(proxies / "angie/angie.awk")
-    (source / "containers/angie.jinja").write_text(
-        (source / "containers/nginx.jinja").read_text().replace("image: nginx:1.30-alpine", "image: angie:1.11")
-    )
-    add_line(source, "  choices: [nginx,", " angie,")
-    repo = made(source, copier, run, "-dweb_proxy=angie")
-    folders = {path.name for path in (repo / ".localdev/proxy").iterdir() if path.is_dir()}
-    assert folders == {"angie", "pages"}
-    assert "image: angie:1.11" in (repo / ".localdev/compose.yaml").read_text()
-    # What the hook says of snippets follows from the folder, too.
-    commit(repo, run)
-    (repo / ".localdev/proxy/custom").mkdir()
-    for name in ("mine.conf", "mine.caddy"):
-        (repo / ".localdev/proxy/custom" / name).touch()
-    commit(repo, run, "snippets")
-    flags = ("update", "--trust", "--defaults", "-a", ANSWERS)
-    done = copier(*flags, "-dweb_proxy=caddy", cwd=repo, check=True)
-    assert "Not read any more, as web_proxy is caddy: .localdev/proxy/custom/mine.conf" in done.stderr
-    commit(repo, run, "caddy")
-    done = copier(*flags, "-dweb_proxy=angie", cwd=repo, check=True)
-    assert "Not read any more, as web_proxy is angie: .localdev/proxy/custom/mine.caddy" in done.stderr
-
-
 def test_every_container_can_be_chosen() -> None:
     config = yaml.safe_load((PROJECT / "copier.yml").read_text())
-    choices = {*config["databases"]["choices"].values(), *config["web_proxy"]["choices"]} - {"none"}
-    assert choices == {path.stem for path in (PROJECT / "containers").iterdir()}
+    assert set(config["databases"]["choices"].values()) == {path.stem for path in (PROJECT / "containers").iterdir()}

@@ -59,10 +59,8 @@ FILES = {
             f".localdev/proxy/nginx/{name}.conf"
             for name in ("location", "nginx", "no-route", "page", "pages", "server", "upstream")
         ),
-        *(".localdev/proxy/nginx/nginx.awk", ".localdev/proxy/nginx/server.sh"),
+        ".localdev/proxy/nginx/nginx.awk",
     },
-    "caddy": PROXY
-    | {f".localdev/proxy/caddy/{name}" for name in ("Caddyfile", "caddy.awk", "pages.caddy", "server.sh")},
 }
 DATABASES = ("postgres", "mysql", "redis", "mongodb")
 # Names that no service of a user's has by chance, with the version whose data it is.
@@ -96,7 +94,7 @@ def test_no_line_ends_in_a_blank_or_cr_and_every_file_ends_in_one_newline(render
     for answers in (
         {},
         {"databases": "[postgres, mysql, redis, mongodb]"},
-        {"web_proxy": "caddy", "native_services": "web:3000 api:4000", "github_workflow": "true"},
+        {"native_services": "web:3000 api:4000", "github_workflow": "true"},
         {"web_proxy": "none"},
     ):
         for name in sorted(files(rendered(**answers))):
@@ -240,11 +238,10 @@ def test_variables_move_ports_and_host(rendered: Render, run: Run) -> None:
     assert all("host-gateway" in service["extra_hosts"][0] for service in services.values())
 
 
-@pytest.mark.parametrize("proxy", ["nginx", "caddy"])
-def test_shell_scripts_are_clean_and_formatting_changes_nothing(rendered: Render, run: Run, proxy: str) -> None:
-    here = rendered(web_proxy=proxy, github_workflow="true")
+def test_shell_scripts_are_clean_and_formatting_changes_nothing(rendered: Render, run: Run) -> None:
+    here = rendered(github_workflow="true")
     found = scripts(here)
-    assert len(found) == 12
+    assert len(found) == 11
     for extra in ((), ("-x",)):
         done = run(TOOLS / "shellcheck", "--norc", *extra, *found, cwd=here)
         assert done.returncode == 0, done.stdout
@@ -252,11 +249,10 @@ def test_shell_scripts_are_clean_and_formatting_changes_nothing(rendered: Render
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("proxy", ["nginx", "caddy"])
-def test_shell_scripts_use_only_what_every_system_has(rendered: Render, proxy: str) -> None:
+def test_shell_scripts_use_only_what_every_system_has(rendered: Render) -> None:
     anywhere = r"readlink -f|sort -V|grep -P|sed -i|<\(|\[\["
     as_command = r"(?m)(^|[;&|({]|\b(then|do|else)\b)\s*(realpath|timeout|echo|eval|local|declare|source|function)\s"
-    for script in scripts(rendered(web_proxy=proxy, github_workflow="true")):
+    for script in scripts(rendered(github_workflow="true")):
         code = re.sub(r"(?m)^\s*#.*$", "", script.read_text())
         assert not re.search(anywhere, code), script.name
         assert not re.search(as_command, code), script.name
@@ -264,19 +260,18 @@ def test_shell_scripts_use_only_what_every_system_has(rendered: Render, proxy: s
 
 def test_every_function_of_a_script_says_what_it_does(rendered: Render) -> None:
     """A line above it, whose first word is its name; one line can stand for a group of functions of one line."""
-    for proxy in ("nginx", "caddy"):
-        here = rendered(web_proxy=proxy, github_workflow="true")
-        for path in (*scripts(here), *here.rglob("*.awk")):
-            before: list[str] = []
-            for line in path.read_text().splitlines():
-                found = re.match(r"(?:function ([a-z_]+)\(|([a-z_]+)\(\) \{$)", line)
-                if found:
-                    name = found[1] or found[2]
-                    comment = [words for words in before if words.startswith("#")]
-                    named = any(re.match(rf"# {name}\b", words) for words in comment)
-                    assert named or (line.endswith("}") and before), f"{path.name}: {name}"
-                # A group ends with a blank line.
-                before = [*before, line] if line.startswith(("#", "function")) else []
+    here = rendered(github_workflow="true")
+    for path in (*scripts(here), *here.rglob("*.awk")):
+        before: list[str] = []
+        for line in path.read_text().splitlines():
+            found = re.match(r"(?:function ([a-z_]+)\(|([a-z_]+)\(\) \{$)", line)
+            if found:
+                name = found[1] or found[2]
+                comment = [words for words in before if words.startswith("#")]
+                named = any(re.match(rf"# {name}\b", words) for words in comment)
+                assert named or (line.endswith("}") and before), f"{path.name}: {name}"
+            # A group ends with a blank line.
+            before = [*before, line] if line.startswith(("#", "function")) else []
 
 
 def test_the_doctor_knows_which_bridges_the_guard_lets_in(rendered: Render) -> None:

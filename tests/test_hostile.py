@@ -35,7 +35,7 @@ from conftest import LOCALDEV, PROJECT, TOOLS, Render, Run
 from laptop import HOST_ALIAS, PLIST, REPO, Laptop
 from machine import ALIAS_IP as IP
 from machine import LABEL
-from needs import need, need_command, need_root
+from needs import need_command, need_root
 from shells import scripts
 from versions import ANSWERS, commit
 
@@ -107,7 +107,7 @@ NASTY = [
         ">",
     ],
     *(": ", "- ", " #", "%YAML 1.2", "<b>", "]]>", "<!--", "-->", "&amp;", "<?x?>"),
-    # nginx, Caddy, systemd, Jinja, awk, printf
+    # nginx, other templates, systemd, Jinja, awk, printf
     *[
         "};",
         "$uri",
@@ -504,7 +504,6 @@ EDGES: list[dict[str, str]] = [
         "alias_ip": "203.0.113.254",
         "web_domain": "null.true",
         "native_services": "",
-        "web_proxy": "caddy",
         "web_port": "65535",
     },
     {
@@ -810,11 +809,11 @@ class Routes:
         )
         return done.returncode, done.stdout, done.stderr
 
-    def proxy(self, name: str) -> str:
-        """Return the configuration of the proxy `name`; its pages are in the folder pages."""
+    def proxy(self) -> str:
+        """Return the proxy's configuration; its pages are in the folder pages."""
         shutil.rmtree(self.folder / "pages", ignore_errors=True)
         (self.folder / "pages/up").mkdir(parents=True)
-        programs = [LOCALDEV / f"proxy/{name}/{name}.awk", LOCALDEV / "proxy/pages.awk"]
+        programs = [LOCALDEV / "proxy/nginx/nginx.awk", LOCALDEV / "proxy/pages.awk"]
         sources = sorted((LOCALDEV / "proxy/pages").iterdir())
         code, out, err = self("proxy", "into=pages", *programs, *sources)
         assert (code, err) == (0, "")
@@ -877,9 +876,7 @@ def assert_everybody_sees(routes: Routes, rows: list[list[str]]) -> None:
     done = routes.start("sh", "-euc", f"{out}\nenv -0", cwd=routes.folder, check=True)
     seen = dict(entry.split("=", 1) for entry in done.stdout.split("\0") if entry)
     assert seen["PROXY_HOSTS"].split(",") == ["host-alias", *(host.removeprefix("*") for host in all_hosts)]
-    assert_nginx_sees(routes.proxy("nginx"), rows)
-    assert_pages_show(routes.folder / "pages", rows)
-    assert_caddy_sees(routes.proxy("caddy"), rows)
+    assert_nginx_sees(routes.proxy(), rows)
     assert_pages_show(routes.folder / "pages", rows)
 
 
@@ -941,41 +938,10 @@ def assert_nginx_sees(text: str, rows: list[list[str]]) -> None:
     }
 
 
-def assert_caddy_sees(text: str, rows: list[list[str]]) -> None:
-    """Check that Caddy's configuration `text` has a matcher for each place and knows each service."""
-    lines = [shlex.split(line.strip()) for line in text.splitlines()]
-    matchers: dict[str, dict[str, list[str]]] = {}
-    services = {}
-    current = ""
-    for words in lines:
-        if words and words[0].startswith("@"):
-            current = words[0]
-            matchers[current] = {}
-        elif words[:1] in (["host"], ["path_regexp"]):
-            matchers[current][words[0]] = words[1:]
-        elif words[:1] == ["vars"]:
-            matchers[words[1]]["vars"] = words[2:]
-        elif len(words) == 5 and words[0] != "default":
-            services[words[0].removeprefix("~^").removesuffix("$")] = words[1:]
-    assert {(*place["host"], place.get("path_regexp", [""])[0], *place["vars"]) for place in matchers.values()} == {
-        (host, "" if path == "/" else f"^{path.replace('.', '[.]')}(/|$)", "service", service)
-        for _, service, _, _, host, path in rows
-    }
-    assert services == {
-        service: [
-            f"{container}:{port}",
-            looked_for(container, port),
-            port,
-            "" if container == "host-alias" else container,
-        ]
-        for _, service, container, port, *_ in rows
-    }
-
-
 def assert_pages_show(pages: Path, rows: list[list[str]]) -> None:
     """Check that the proxy's own pages show services and URLs as they are."""
     # What the proxy fills in when it is asked is not there yet.
-    text = re.sub(r"<%.*?%>|<!--#.*?-->", "", (pages / "dashboard.json").read_text())
+    text = re.sub(r"<!--#.*?-->", "", (pages / "dashboard.json").read_text())
     shown = json.loads(text)
     assert {service["name"] for service in shown["services"]} == {row[1] for row in rows}
     urls = {f"http://{host}:8080{path}" for *_, host, path in rows}
@@ -983,12 +949,12 @@ def assert_pages_show(pages: Path, rows: list[list[str]]) -> None:
     page = html.parser.HTMLParser()
     seen: list[str] = []
     page.handle_data = seen.append  # type: ignore[method-assign]
-    page.feed(re.sub(r"<%.*?%>|<!--#.*?-->", "", (pages / "dashboard.html").read_text()))
+    page.feed(re.sub(r"<!--#.*?-->", "", (pages / "dashboard.html").read_text()))
     assert {url for url in urls if url not in seen} == set()
     assert {row[1] for row in rows} <= set(seen)
 
 
-# The longest of everything, words of nginx's and Caddy's own, and what YAML or a shell would take for something else.
+# The longest of everything, words of nginx's own, and what YAML or a shell would take for something else.
 LONGEST = ".".join(["a" * 63] * 3 + ["b" * 61])
 EXTREMES = f"""\
 web 3000 / {LONGEST} x{LONGEST[1:]}/y *.t. *.{LONGEST[2:]} 1.e5 0x1f.e5 1.1.1.1
@@ -1009,7 +975,7 @@ def extreme_rows() -> list[list[str]]:
 
 
 def moved(text: str, folder: Path) -> str:
-    """Return a proxy's configuration with the paths that it has in its container led into `folder`, where it can be read."""
+    """Return nginx's configuration with the paths that it has in its container led into `folder`, where it can be read."""
     text = text.replace("/.localdev/proxy/custom/", f"{folder}/custom/").replace(
         "/.localdev/proxy/", f"{LOCALDEV}/proxy/"
     )
@@ -1031,7 +997,7 @@ def test_nginx_itself_takes_the_extremes(run: Run, tmp_path: Path) -> None:
     routes.write(routes=EXTREMES)
     (tmp_path / "live").mkdir()
     (tmp_path / "nginx").mkdir()
-    (tmp_path / "live/routes.conf").write_text(moved(routes.proxy("nginx"), tmp_path))
+    (tmp_path / "live/routes.conf").write_text(moved(routes.proxy(), tmp_path))
     for source in (LOCALDEV / "proxy/nginx").glob("*.conf"):
         text = moved(source.read_text(), tmp_path).replace(f"{LOCALDEV}/proxy/nginx", str(tmp_path / "nginx"))
         (tmp_path / "nginx" / source.name).write_text(text.replace("/tmp/nginx.pid", f"{tmp_path}/pid"))
@@ -1039,40 +1005,6 @@ def test_nginx_itself_takes_the_extremes(run: Run, tmp_path: Path) -> None:
     conf.write_text(conf.read_text().replace(f"{LOCALDEV}/proxy/nginx", str(tmp_path / "nginx")))
     done = run(nginx, "-e", "stderr", "-c", tmp_path / "nginx/nginx.conf", "-t", "-q", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def test_caddy_itself_sees_the_extremes_as_they_are(run: Run, tmp_path: Path) -> None:
-    caddy = shutil.which("caddy", path=f"{TOOLS}:{os.environ['PATH']}")
-    need(caddy, "caddy", "rm .venv/requirements-test, then make test")
-    assert caddy
-    routes = Routes(tmp_path, run)
-    routes.write(routes=EXTREMES)
-    (tmp_path / "live").mkdir()
-    (tmp_path / "live/routes.conf").write_text(routes.proxy("caddy"))
-    (tmp_path / "Caddyfile").write_text(moved((LOCALDEV / "proxy/caddy/Caddyfile").read_text(), tmp_path))
-    done = run(caddy, "adapt", "--config", "Caddyfile", "--adapter", "caddyfile", cwd=tmp_path, check=True)
-    rows = extreme_rows()
-    found = list(inside(json.loads(done.stdout)))
-    matches = {
-        (*one["host"], one.get("path_regexp", {"pattern": ""})["pattern"])
-        for one in found
-        if set(one) & {"host"} and one["host"]
-    }
-    assert matches == {(host, "" if path == "/" else f"^{path.replace('.', '[.]')}(/|$)") for *_, host, path in rows}
-    services = {
-        one.get("input") or one["input_regexp"].removeprefix("^").removesuffix("$"): one["outputs"][0]
-        for one in found
-        if "outputs" in one and len(one["outputs"]) == 4 and str(one["outputs"][0]).count(":") == 1
-    }
-    assert services == {service: f"{container}:{port}" for _, service, container, port, *_ in rows}
-
-
-def inside(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield every object in a JSON value."""
-    if isinstance(value, dict):
-        yield value
-    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else []:
-        yield from inside(each)
 
 
 # --- host-alias.conf --------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
-from conftest import PROXIES, Render, Run
+from conftest import Render, Run
 from machine import ALIAS_IP, curl, service
 from needs import need_command, need_root
 from stack import Stack, running_stack
@@ -31,9 +31,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("authority")
 
 
-@pytest.fixture(scope="module", params=PROXIES)
+@pytest.fixture(scope="module")
 def stack(
-    request: pytest.FixtureRequest,
     rendered: Render,
     run: Run,
     authority: Path,
@@ -43,7 +42,6 @@ def stack(
     answers = {
         "native_services": "web:3140 api:4140",
         "project_slug": "https-test",
-        "web_proxy": request.param,
         "web_port": HTTP,
     }
     with running_stack(rendered, run, tmp_path_factory.mktemp("stack"), {}, **answers) as stack:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import PROXIES, Render, Run
+from conftest import Render, Run
 from machine import curl, service
 from needs import need_command, need_root
 from stack import Done, Stack, running_stack
@@ -23,10 +23,8 @@ services:
 """
 
 
-@pytest.fixture(scope="module", params=PROXIES)
-def stack(
-    request: pytest.FixtureRequest, rendered: Render, run: Run, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stack]:
+@pytest.fixture(scope="module")
+def stack(rendered: Render, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A running stack on a domain of its own, with a container of the user's and a route to a full host."""
 
     def prepare(stack: Stack) -> None:
@@ -35,7 +33,7 @@ def stack(
         routes.write_text(routes.read_text() + "admin 3141 admin.example.test deep.localhost\n")
 
     answers = {"native_services": "web:3141 api:4141", "project_slug": "names-test", "web_domain": "shop.test"}
-    answers |= {"web_proxy": request.param, "databases": "[redis]"}
+    answers |= {"databases": "[redis]"}
     with running_stack(rendered, run, tmp_path_factory.mktemp("stack"), PORTS, prepare, **answers) as stack:
         yield stack
 

@@ -8,22 +8,21 @@ from pathlib import Path
 import pytest
 
 from awks import AWKS, configuration
-from conftest import LOCALDEV, PROXIES, Run
+from conftest import LOCALDEV, Run
 
 SOURCES = sorted((LOCALDEV / "proxy/pages").iterdir())
 WORDS = ["service", "target", "up", "url", "link", "database", "address", "running", "comma"]
 WORDS += ["domain", "dashboard", "ip", "listen", "style", "script"]
 THIS = ["service", "target", "port", "container", "reason", "method"]
-# It has every character that HTML, JSON or a proxy's own language gives a meaning, and that may be in a URL.
+# It has every character that HTML, JSON or nginx's includes gives a meaning, and that may be in a URL.
 NASTY = 'mongodb://dev:a"b\\c<d>e&f@127.0.0.1:1/?g=1&amp;h=@service@'
 sources = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
-proxies = pytest.mark.parametrize("proxy", PROXIES)
 
 
 def asked(page: str) -> str:
-    """Return `page` as if it was asked for, of a service that is up: with nginx's or Caddy's own words taken away."""
-    page = re.sub(r"<!--# include virtual=.*?-->|<% httpInclude .*?%>", "up", page)
-    return re.sub(r"<!--#.*?-->|<%.*?%>", "", page)
+    """Return `page` as if it was asked for, of a service that is up: with nginx's own words taken away."""
+    page = re.sub(r"<!--# include virtual=.*?-->", "up", page)
+    return re.sub(r"<!--#.*?-->", "", page)
 
 
 @sources
@@ -35,7 +34,7 @@ def test_a_source_uses_only_words_that_are_known(source: Path) -> None:
         assert what.removeprefix("no ") in ("service", "database", "alias")
     for what in re.findall(r"@when (.*)@", text):
         assert re.fullmatch(r"((refused|timeout|closed|unknown-name)( native| container)?|get|sent)", what), (
-            "the proxies know them in this order only"
+            "nginx knows them in this order only"
         )
     for word in re.findall(r"@([a-z.]+)@", text):
         if word != "end":
@@ -45,9 +44,9 @@ def test_a_source_uses_only_words_that_are_known(source: Path) -> None:
 
 
 @sources
-def test_a_source_is_safe_for_every_proxy_and_needs_nothing_from_elsewhere(source: Path) -> None:
+def test_a_source_is_safe_for_nginx_and_needs_nothing_from_elsewhere(source: Path) -> None:
     text = source.read_text()
-    assert "<%" not in text and "<!--" not in text
+    assert "<!--" not in text
     assert not re.search(r"""\son[a-z]+\s*=|\sstyle\s*=|javascript:|@import|innerHTML|\seval\b""", text)
     assert not re.search(r"""(?:src|href)="(?!/__localdev/"|data:,"|@url@")|url\((?!data:)|https?://(?!\*)""", text)
     # The files that become part of a page must not end that part.
@@ -55,10 +54,9 @@ def test_a_source_is_safe_for_every_proxy_and_needs_nothing_from_elsewhere(sourc
         assert "</" not in text
 
 
-@proxies
 @pytest.mark.parametrize("awk", AWKS.values(), ids=AWKS)
-def test_pages_of_nothing_at_all_are_whole(run: Run, tmp_path: Path, awk: tuple[str, ...], proxy: str) -> None:
-    _, pages = configuration(run, tmp_path, "", proxy, awk, databases="")
+def test_pages_of_nothing_at_all_are_whole(run: Run, tmp_path: Path, awk: tuple[str, ...]) -> None:
+    _, pages = configuration(run, tmp_path, "", awk, databases="")
     for name, page in pages.items():
         assert not re.search(r"@[a-z.]+@", page), name
     assert json.loads(pages["dashboard.json"]) == {"domain": "shop.localhost", "services": [], "databases": []}
@@ -70,12 +68,9 @@ def test_pages_of_nothing_at_all_are_whole(run: Run, tmp_path: Path, awk: tuple[
     assert "Databases" not in pages["dashboard.html"] and "<li>" not in pages["no-route.html"]
 
 
-@proxies
 @pytest.mark.parametrize("awk", AWKS.values(), ids=AWKS)
-def test_a_databases_url_is_quoted_as_each_format_needs_it(
-    run: Run, tmp_path: Path, awk: tuple[str, ...], proxy: str
-) -> None:
-    _, pages = configuration(run, tmp_path, "web 1 /\n", proxy, awk, databases=f"mongodb={NASTY}")
+def test_a_databases_url_is_quoted_as_each_format_needs_it(run: Run, tmp_path: Path, awk: tuple[str, ...]) -> None:
+    _, pages = configuration(run, tmp_path, "web 1 /\n", awk, databases=f"mongodb={NASTY}")
     assert json.loads(asked(pages["dashboard.json"]))["databases"][0]["url"] == NASTY
     assert f"mongodb  {NASTY}  " in pages["dashboard.txt"]
     texts: list[str] = []
@@ -93,9 +88,8 @@ def test_a_databases_port_is_the_moved_one(run: Run, tmp_path: Path) -> None:
     ]
 
 
-@proxies
-def test_urls_stand_in_the_order_of_routes_and_https_first(run: Run, tmp_path: Path, proxy: str) -> None:
-    _, pages = configuration(run, tmp_path, "web 1 / *.t.\nbox redis:1\nweb 1 /x\n", proxy, tls="on")
+def test_urls_stand_in_the_order_of_routes_and_https_first(run: Run, tmp_path: Path) -> None:
+    _, pages = configuration(run, tmp_path, "web 1 / *.t.\nbox redis:1\nweb 1 /x\n", tls="on")
     places = [("web", "{}/"), ("web", "*.t.{}/"), ("box", "box.{}/"), ("web", "{}/x")]
     urls = [
         (service, scheme + "://" + place.format(f"shop.localhost:{port}"))
@@ -112,14 +106,13 @@ def test_urls_stand_in_the_order_of_routes_and_https_first(run: Run, tmp_path: P
     assert sorted(links) == sorted(url for _, url in urls if "*" not in url)
 
 
-@proxies
 @pytest.mark.parametrize("kind", ["html", "txt", "json"])
-def test_without_the_alias_no_page_speaks_of_it(run: Run, tmp_path: Path, proxy: str, kind: str) -> None:
+def test_without_the_alias_no_page_speaks_of_it(run: Run, tmp_path: Path, kind: str) -> None:
     for env, listen, others in (
         ({}, "10.254.254.254", "0.0.0.0"),
         ({"LOCALDEV_HOST": "host-gateway"}, "0.0.0.0", "10.254.254.254"),
     ):
-        _, pages = configuration(run, tmp_path, "web 1 /\n", proxy, **env)
+        _, pages = configuration(run, tmp_path, "web 1 /\n", **env)
         page = pages[f"down.{kind}"].replace("Let it listen on 0.0.0.0.", "")  # what a container always needs
         assert listen in page and others not in page
         assert ("make dev-alias" in page) == (not env)

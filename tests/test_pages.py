@@ -19,7 +19,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from conftest import PROXIES, Render, Run
+from conftest import Render, Run
 from machine import ALIAS_IP, curl, retry, service
 from needs import need
 from stack import Stack, running_stack
@@ -53,17 +53,15 @@ AXIOS = "application/json, text/plain, */*"
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 360, "height": 740}}
 
 
-@pytest.fixture(scope="module", params=PROXIES)
-def stack(
-    request: pytest.FixtureRequest, rendered: Render, run: Run, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stack]:
+@pytest.fixture(scope="module")
+def stack(rendered: Render, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A running stack with a route of every kind."""
 
     def prepare(stack: Stack) -> None:
         stack.write_routes(ROUTES)
         stack.add_to_compose(STUCK)
 
-    answers = {"project_slug": "pages-test", "databases": "[postgres, redis]", "web_proxy": request.param}
+    answers = {"project_slug": "pages-test", "databases": "[postgres, redis]"}
     with running_stack(rendered, run, tmp_path_factory.mktemp("stack"), PORTS, prepare, **answers) as stack:
         yield stack
 

@@ -160,11 +160,11 @@ def test_the_block_in_etc_hosts_is_the_same_under_every_shell(
     "script",
     [
         *("host-alias", "sh/common.sh", "sh/darwin.sh", "sh/hosts.sh", "sh/job.sh", "sh/linux.sh", "sh/os.sh"),
-        *("sh/ports.sh", "sh/stack.sh", "proxy/entrypoint.sh", "proxy/nginx/server.sh", "proxy/caddy/server.sh"),
+        *("sh/ports.sh", "sh/stack.sh", "proxy/entrypoint.sh"),
     ],
 )
 def test_every_script_is_read_by_every_shell(shell: str, script: str, rendered: Render, run: Run) -> None:
-    repo = rendered(web_proxy="caddy" if "caddy" in script else "nginx")
+    repo = rendered()
     done = run(*called(shell), "-n", repo / ".localdev" / script, cwd=repo)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -172,9 +172,9 @@ def test_every_script_is_read_by_every_shell(shell: str, script: str, rendered: 
 def test_no_script_is_left_out(rendered: Render) -> None:
     named = test_every_script_is_read_by_every_shell.pytestmark
     scripts = next(set(mark.args[1]) for mark in named if mark.args[0] == "script")
+    localdev = rendered() / ".localdev"
     found = {
         str(path.relative_to(localdev))
-        for localdev in (rendered(web_proxy=proxy) / ".localdev" for proxy in ("nginx", "caddy"))
         for path in localdev.rglob("*")
         if path.is_file() and (path.suffix == ".sh" or path.read_bytes()[:10] == b"#!/bin/sh\n")
     }

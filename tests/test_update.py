@@ -150,7 +150,7 @@ def test_user_files_survive_an_update_and_a_second_one_changes_nothing(
 @pytest.mark.parametrize(
     ("version", "below", "more"),
     [(version, "shop", {}) for version in RELEASES if version != NEWEST]
-    + [(NEWEST, "apps/shop", {"web_proxy": "caddy", "web_domain": "shop.test"})],
+    + [(NEWEST, "apps/shop", {"web_domain": "shop.test"})],
 )
 def test_from_every_release_nothing_is_lost_and_all_else_is_as_in_a_fresh_copy(
     version: str,
@@ -477,10 +477,10 @@ def test_databases_that_come_and_go_are_told_with_what_to_do(change: Change) -> 
     ]
 
 
-def test_another_proxy_and_none_name_the_snippets_that_are_not_read_any_more(change: Change, run: Run) -> None:
-    repo, lines = change(web_proxy="caddy")
-    assert lines == ["Not read any more, as web_proxy is caddy: .localdev/proxy/custom/mine.conf"]
-    commit(repo, run)
+def test_without_a_proxy_the_snippets_are_named_that_are_not_read_any_more(
+    committed: Path, run: Run, tmp_path: Path
+) -> None:
+    repo = Path(shutil.copytree(committed, tmp_path / "shop"))
     lines = said(dev_update(repo, run, "-d web_proxy=none -d databases=[]", check=True))
     assert lines[:-1] == [
         "No longer in the stack: postgres, proxy, redis. On every machine: make dev-down ARGS=--remove-orphans",

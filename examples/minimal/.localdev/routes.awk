@@ -6,7 +6,7 @@
 #   awk -v want=https_port -f routes.awk host-alias.conf [.env] routes
 #   awk -v want=names -f routes.awk host-alias.conf routes          names.yaml: the proxy's names inside containers
 #
-# In the proxy's container, the proxy's own awk file and pages.awk run after this one and print its configuration;
+# In the proxy's container, nginx.awk and pages.awk run after this one and print its configuration;
 # sh/env.awk prints the environment for native services.
 # -v tls=on says that the proxy serves HTTPS, too. Errors go to stderr as FILE:LINE: what is wrong; with any error
 # nothing is printed to stdout and the exit code is 1.
@@ -47,7 +47,7 @@ function read_setting(name, text,    i, count, parts) {
 	if (name ~ /^(web|https)_port$/ && text != "none" && !is_port(text)) fail(name " must be a port, 1 to 65535, or none")
 	count = name == "databases" ? split(text, parts, " ") : 0
 	for (i = 1; i <= count; i++)
-		if (parts[i] !~ /^[a-z][a-z0-9-]*=[^\001-\037\177]+$/ || parts[i] ~ /<%|<!--#/) fail("databases must be NAME=URL, by blanks")
+		if (parts[i] !~ /^[a-z][a-z0-9-]*=[^\001-\037\177]+$/ || parts[i] ~ /<!--#/) fail("databases must be NAME=URL, by blanks")
 }
 
 # is_host TEXT: can TEXT be a host's name?

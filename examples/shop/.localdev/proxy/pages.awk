@@ -1,5 +1,5 @@
 # pages.awk: writes the pages that people see, from the sources in pages/, into the folder `into`. Runs after routes.awk
-# and the proxy's own awk file, with the sources as its last arguments. A source is a file as it shall be, in which
+# and nginx.awk, with the sources as its last arguments. A source is a file as it shall be, in which
 #
 #   @each service@  @each route@  @each database@   once for each of them; @each url@: for each URL of a service
 #   @if database@  @if no database@                 when there is at least one, or none; so with service, and with
@@ -14,11 +14,10 @@
 #   @service@ @target@ @up@ @url@ @link@ ...        become what value() says, quoted as the page's format needs it
 #   @service.column@                                is filled up with blanks to the longest one's length and two more;
 #                                                   so with target, database and address
-#   @this.service@ @this.target@ @this.port@        are known when the page is asked for: the proxy fills them in; also
+#   @this.service@ @this.target@ @this.port@        are known when the page is asked for: nginx fills them in; also
 #                                                   this.container (of a container its name), this.reason, this.method
 #
-# The proxy's awk file says how: live(service), running(container), variable(name), when(conditions), end_when(). For
-# the sake of every proxy a source has no <% and no comment that begins with <!--#.
+# nginx fills in by its server-side includes, so a source has no comment that begins with <!--#.
 
 FILENAME ~ /(^|\/)pages\// {
 	if (FNR == 1) files[++file_count] = FILENAME
@@ -97,10 +96,12 @@ function write_lines(file, from, to,    i, end, line, word, own_comma) {
 		sub(/^[a-z]+ /, "", word)
 		own_comma = comma
 		if (line ~ /^when /) {
+			# $case in pages.conf has all conditions, in the same order.
+			gsub(/ /, ".*", word)
 			# No newline of its own: in text there shall be no empty lines where conditions were.
-			printf "%s", when(word) >current
+			printf "<!--# if expr=\"$case = /%s/\" -->", word >current
 			write_lines(file, i + 1, end - 1)
-			printf "%s", end_when() >current
+			printf "<!--# endif -->" >current
 		} else if (line ~ /^if /) {
 			if (holds(word)) write_lines(file, i + 1, end - 1)
 		} else write_each(word, file, i + 1, end - 1)
@@ -174,11 +175,11 @@ function fill(text,    done) {
 
 # value WORD: what stands for @WORD@
 function value(word,    text) {
-	if (word ~ /^this\./) return variable(substr(word, 6))
+	if (word ~ /^this\./) return "<!--# echo var=\"" substr(word, 6) "\" -->"
 	if (word == "style") return contents("style.css")
 	if (word == "script") return contents("script.js")
-	if (word == "up") return live(service)
-	if (word == "running") return running(database)
+	if (word == "up") return "<!--# include virtual=\"/__localdev/up/" service "\" -->"
+	if (word == "running") return "<!--# include virtual=\"/__localdev/running/" database "\" -->"
 	# A wildcard is no address that a browser can open.
 	if (word == "link") return url ~ /\*/ ? quote(url) : "<a href=\"" quote(url) "\">" quote(url) "</a>"
 	if (word == "comma") return comma

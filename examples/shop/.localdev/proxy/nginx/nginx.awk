@@ -1,5 +1,4 @@
-# nginx.awk: what of nginx's configuration follows from routes, on stdout. Runs after routes.awk and before pages.awk, for
-# which it says how nginx fills in what is known only when a page is asked for: by server-side includes.
+# nginx.awk: what of nginx's configuration follows from routes, on stdout. Runs after routes.awk and before pages.awk.
 
 END {
 	if (want == "proxy" && !error_count) print_configuration()
@@ -79,16 +78,4 @@ function print_location(match_on, service) {
 # upstream_url SERVICE: by its upstream, which keeps connections; a container by its name
 function upstream_url(service) {
 	return "http://" (upstream_of[service] == "host-alias" ? service : upstream_of[service] ":" port_of[service])
-}
-
-# What a page knows only when it is asked for, as pages.awk needs it.
-function live(service) { return "<!--# include virtual=\"/__localdev/up/" service "\" -->" }
-function running(container) { return "<!--# include virtual=\"/__localdev/running/" container "\" -->" }
-function variable(name) { return "<!--# echo var=\"" name "\" -->" }
-function end_when() { return "<!--# endif -->" }
-
-# when CONDITIONS: begins a block that is there when all of them are so: $case in pages.conf has them all, in the same order
-function when(conditions) {
-	gsub(/ /, ".*", conditions)
-	return "<!--# if expr=\"$case = /" conditions "/\" -->"
 }
