@@ -149,8 +149,6 @@ def machine() -> list[str]:
         first_line("docker", "version", "--format", "Docker {{.Server.Version}}"),
         "Compose " + first_line("docker", "compose", "version", "--short"),
         first_line("docker", "run", "--rm", "--entrypoint", "nginx", "nginx:1.30-alpine", "-v"),
-        "Caddy "
-        + first_line("docker", "run", "--rm", "--entrypoint", "caddy", "caddy:2.11-alpine", "version").split()[0],
         f"Copier {importlib.metadata.version('copier')}",
         first_line("hyperfine", "--version"),
     )

@@ -66,7 +66,6 @@ http {{
     }}
 }}
 """
-CADDYFILE = ":8080\nreverse_proxy host-alias:{port}\n"
 
 
 @dataclass(frozen=True)
@@ -162,12 +161,9 @@ def others(network: Network, run: Run, tmp_path_factory: pytest.TempPathFactory)
     """The proxies that people write: name -> URL in the network."""
     folder = tmp_path_factory.mktemp("others")
     (folder / "nginx.conf").write_text(TUTORIAL.format(port=SERVICE))
-    (folder / "Caddyfile").write_text(CADDYFILE.format(port=SERVICE))
-    with (
-        container(run, network.name, "nginx:1.30-alpine", folder / "nginx.conf", "/etc/nginx/nginx.conf") as nginx,
-        container(run, network.name, "caddy:2.11-alpine", folder / "Caddyfile", "/etc/caddy/Caddyfile") as caddy,
-    ):
-        yield {"tutorials' nginx": f"http://{nginx}:8080/", "Caddy, one line": f"http://{caddy}:8080/"}
+    conf = folder / "nginx.conf"
+    with container(run, network.name, "nginx:1.30-alpine", conf, "/etc/nginx/nginx.conf") as nginx:
+        yield {"tutorials' nginx": f"http://{nginx}:8080/"}
 
 
 def direct(path: str = "/", address: str = "host-alias") -> str:
@@ -192,7 +188,7 @@ def test_requests_per_second_and_the_slowest_of_a_hundred(
         requests = {name: median(loads[name].requests for loads in rounds) for name in urls}
         p99 = {name: median(loads[name].p99 for loads in rounds) for name in urls}
         figures.requests[connections] = requests
-        for name, reach, kept in (("tutorials' nginx", 4, 4), ("Caddy, one line", 3, 1.9), ("no proxy", 0.5, 0.29)):
+        for name, reach, kept in (("tutorials' nginx", 4, 4), ("no proxy", 0.5, 0.29)):
             figures.add(
                 f"requests per second, {connections} connection{'s' if connections > 1 else ''}",
                 name,
