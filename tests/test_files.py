@@ -23,6 +23,7 @@ ALWAYS = USERS | {
     *(f".localdev/host-alias.{kind}" for kind in ("conf", "plist", "service")),
     *(f".localdev/sh/{name}.sh" for name in ("common", "darwin", "hosts", "job", "linux", "os", "ports", "stack")),
     *(".localdev/sh/env.awk", ".localdev/sh/hosts.awk", ".localdev/sh/ports.awk"),
+    *(f".localdev/stack/{name}.py" for name in ("__main__", "compose", "owners", "settings")),
     ".localdev/.gitignore",
     *(
         f".localdev/doctor/{name}.py"
