@@ -23,11 +23,11 @@ recording: .venv/requirements-test ## record docs/recording.svg anew, after a ch
 	@PYTHONPATH=tests:docs .venv/bin/pytest -p conftest -p recording --timeout 900 $(ARGS) docs/recording.py
 
 lint: .venv/requirements-test ## check the style of everything
-	@.venv/bin/ruff check && .venv/bin/ruff format --check
+	@.venv/bin/ruff check --config pyproject.toml && .venv/bin/ruff format --config pyproject.toml --check
 	@.venv/bin/shellcheck -x $$(sh tests/scripts) && .venv/bin/shfmt -d $$(sh tests/scripts)
 
 format: .venv/requirements-test ## format everything
-	@.venv/bin/ruff check --fix && .venv/bin/ruff format && .venv/bin/shfmt -w $$(sh tests/scripts)
+	@.venv/bin/ruff check --config pyproject.toml --fix && .venv/bin/ruff format --config pyproject.toml && .venv/bin/shfmt -w $$(sh tests/scripts)
 
 examples: .venv/requirements-test ## render examples/ anew, after a change of the template
 	@.venv/bin/python .ci/examples
