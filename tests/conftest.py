@@ -124,6 +124,16 @@ def own_template(template: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def plain_template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template as a plain folder, which Copier takes as it is: without a clone a copy costs a third."""
+    folder = tmp_path_factory.mktemp("plain") / "copier-host-alias"
+    for name in ("containers", "hooks", "template"):
+        shutil.copytree(template / name, folder / name)
+    shutil.copy2(template / "copier.yml", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def copier(run: Run) -> Run:
     """Runs Copier's command line, as users do."""
 
