@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+# Copier's git reads nothing of the user's, either: it takes the environment when it is imported.
+os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+
 import pytest
+from copier import Settings, run_copy
 
 from apps import Apps
 from box import Box, need_box
@@ -152,19 +156,21 @@ Render = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def rendered(template: Path, copier: Run, tmp_path_factory: pytest.TempPathFactory) -> Render:
-    """Returns a repo generated with the given answers, made once per session: read it, don't write to it."""
+def rendered(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """Returns a repo generated with the given answers, made once per session: read it, don't write to it.
+
+    Not by Copier's command line, which costs a second more each; `copier` is for what that does.
+    """
     made: dict[str, Path] = {}
 
     def rendered(**answers: Any) -> Path:
         key = repr(sorted(answers.items()))
         if key not in made:
             made[key] = tmp_path_factory.mktemp("rendered") / "my app's repo"
-            copier(
-                *("copy", "--trust", "--defaults", "--quiet", *as_data(answers), template, made[key]),
-                cwd=template.parent,
-                check=True,
-            )
+            run_copy(
+                str(template), made[key], data=answers, defaults=True, unsafe=True, quiet=True, skip_tasks=True,
+                settings=Settings(),
+            )  # fmt: skip
         return made[key]
 
     return rendered
