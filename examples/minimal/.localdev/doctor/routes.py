@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Each route as the proxy sees it: a TCP connection from inside its container, then HTTP through it.
 
 ping proves nothing: some runtimes answer it for addresses that do not exist, others drop it.
