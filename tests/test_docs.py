@@ -629,7 +629,7 @@ def test_what_is_of_the_world_outside_is_still_quoted_and_of_no_kind(
             "`host-alias: 10.254.254.254 is not on lo0 and nothing adds it at start. Run: make dev-alias`",
         ),
         ("`localdev: web does not answer at 10.254.254.254:3000.`", "`localdev: web does answer at 10.254.254.254:3000.`"),
-        ("`release: interrupted, nothing is released. Run it again`", "`release: interrupted, all is released. Run it again`"),
+        ("`release: the work tree changed during the tests. Run this again`", "`release: the tree changed during the tests. Run this again`"),
         ("| message |\n| --- |\n| `Updating is only supported in git-tracked templates` |", "| message |\n| --- |\n| `web` |"),
         ("```\nok    alias    10.254.254.254/32 is on lo\n```", "```\nok    alias    10.254.254.254/32 is at lo\n```"),
         ("```\n# service\nweb 3000 /\n```", "```\n# service\nweb 3000 /x//y\n```"),

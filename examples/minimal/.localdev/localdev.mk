@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # Short names for the scripts in this folder; `make dev-help` lists them. Written for GNU make 3.81, which macOS ships.
 #   make dev-down ARGS=--volumes     more arguments for the command behind a target: on make's command line, nowhere else
 #   LOCALDEV_COMPOSE="podman compose" make dev-up, LOCALDEV_COPIER="pipx run copier" make dev-update: other commands

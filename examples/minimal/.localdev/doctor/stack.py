@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The containers: there, running, healthy, and made with this alias."""
 
 from __future__ import annotations

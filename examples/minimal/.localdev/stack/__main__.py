@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """python3 -I -B .localdev/stack VERB: what make's targets need Python for. Runs in the repo's root, like Compose itself.
 
     before up|reload|tls COMPOSE... [-- ARGUMENT...]    may the verb run?

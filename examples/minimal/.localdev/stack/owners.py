@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Whose are the containers, volumes and names of this project? Each answer is a Refusal: what is wrong, and what to do.
 
 Two servers on one volume lose rows; a second checkout under the same project name re-creates the first one's containers.

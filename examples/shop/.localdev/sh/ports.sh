@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # shellcheck shell=sh disable=SC2154 # a part of stack.sh, which sets localdev
 # Is one of our ports taken? By whom, and which variable moves ours? Asked before each start of the containers, so while
 # all ports are free it costs two processes. The engine is asked only when one is busy.

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MIT
 # stack.sh: what make's targets do around Compose, so that a failure ends in one line that says what to do.
 #
 #   stack.sh up COMPOSE... [-- ARGUMENT...]      give the machine the alias, start, wait until healthy, print the URLs

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What Compose and its engine say of this project. Their formats are read by their own tools, never by us."""
 
 from __future__ import annotations
