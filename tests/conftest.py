@@ -6,7 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from apps import Apps
 from box import Box, need_box
 from machine import ALIAS_IP, has_alias
 from needs import need, need_command, need_engine, need_node
+from nightly import NIGHTLY
 
 PROJECT = Path(__file__).parents[1]
 LOCALDEV = PROJECT / "template/.localdev"
@@ -38,6 +41,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     if item.get_closest_marker("engine"):
         item.fixturenames.insert(0, "alias")
+
+
+@cache
+def has_changed(*paths: str) -> bool:
+    """Tell whether one of `paths` changed in the last 30 commits, or since; where git cannot tell, it did."""
+    status = ["git", "status", "--porcelain", "--", *paths]
+    history = ["git", "log", "--oneline", "HEAD~30..HEAD", "--", *paths]
+    done = [subprocess.run(words, cwd=PROJECT, capture_output=True, check=False) for words in (status, history)]
+    return any(one.returncode != 0 or one.stdout for one in done)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of a test tool that has not changed; at night, and where their file is named, they run."""
+    tools = {item: item.get_closest_marker("tool") for item in items}
+    named = {item for item in items if any(item.path.name in argument for argument in config.args)}
+    left = [
+        item
+        for item, tool in tools.items()
+        if tool and not NIGHTLY and item not in named and not has_changed(*tool.args)
+    ]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """End with what was skipped, a line for each reason."""
+    yield
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
+    if reasons:
+        terminalreporter.section(f"{reasons.total()} skipped")
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count:5}  {reason}")
 
 
 @pytest.hookimpl(wrapper=True)
