@@ -3,8 +3,7 @@ require "rails"
 require "active_record/railtie"
 require "action_controller/railtie"
 
-# `make dev-env` says where to listen and where the database is: `bin/rails server` reads BINDING, Active Record reads
-# DATABASE_URL.
+# `make dev-env` says where to listen: `bin/rails server` reads BINDING. database.yml says where the database is.
 class Shop < Rails::Application
   config.load_defaults Rails::VERSION::STRING.to_f
   config.cache_classes = false
