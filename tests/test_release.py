@@ -44,8 +44,6 @@ class Clone:
         self.changelog(
             f"## {VERSION[1:]} - {datetime.date.today()}\n\n### Added\n\n- All.\n\n### Upgrade notes\n\nNone.\n"
         )
-        # Stale examples are the business of one test here, and of test_examples.py.
-        self.run(sys.executable, ".ci/examples", cwd=self.folder, check=True)
         self.git("tag", "-d", "v1.0.0")
         self.commit()
 
@@ -126,12 +124,6 @@ def listed(clone: Clone) -> None:
     clone.commit()
 
 
-def stale(clone: Clone) -> None:
-    conf = clone.folder / "template/.localdev/host-alias.conf.jinja"
-    conf.write_text(conf.read_text() + "# new\n")
-    clone.commit()
-
-
 TODAY = f"## {VERSION[1:]} - {datetime.date.today()}"
 NOTES = "### Upgrade notes\n\nNone.\n"
 
@@ -182,7 +174,6 @@ def changelog(text: str) -> Callable[[Clone], None]:
             VERSION,
             "CHANGELOG.md says nothing under",
         ),
-        (stale, VERSION, "the examples are stale, see above. Run: make examples, then commit"),
         (lambda c: (c.tools / "fail-ruff").touch(), VERSION, "make lint failed, see above. Correct it, then commit"),
         (lambda c: (c.tools / "fail-pytest").touch(), VERSION, "make test NO_SKIPS=1 failed, see above. "),
     ],

@@ -13,6 +13,13 @@ class Shop < Rails::Application
   # Rails does this itself from version 7 on.
   config.hosts.concat(ENV["RAILS_DEVELOPMENT_HOSTS"].to_s.split(",")) if Rails::VERSION::MAJOR < 7
 
+  routes.append do
+    constraints subdomain: "admin" do
+      root to: "products#admin", as: :admin
+    end
+    root to: "products#index"
+  end
+
   # An application of yours has migrations and seeds for this.
   config.after_initialize do
     ActiveRecord::Schema.define do
