@@ -36,8 +36,13 @@ lint: .venv/requirements-test ## check the style of everything
 format: .venv/requirements-test ## format everything
 	@.venv/bin/ruff check --config pyproject.toml --fix && .venv/bin/ruff format --config pyproject.toml && .venv/bin/shfmt -w $$(sh tests/scripts)
 
-examples: .venv/requirements-test ## render examples/ anew, after a change of the template
-	@.venv/bin/python .ci/examples
+# `git clean` removes what an older template made; what git ignores, such as node_modules and a certificate, stays.
+examples: .venv/requirements ## render the example repos into examples/rendered/, to look at and to try
+	@for answers in examples/*.yml; do own=$${answers%.yml}; repo=examples/rendered/$${own#*/}; \
+		git init -q $$repo && git -C $$repo clean -dfq -e .env -e .gitignore && \
+		COPIER_SETTINGS_PATH=/dev/null PYTHONWARNINGS=ignore .venv/bin/copier copy --quiet --overwrite --defaults \
+			--skip-tasks --vcs-ref HEAD --data-file $$answers "$$(pwd)" $$repo && \
+		{ [ ! -d $$own ] || cp -Rp $$own/. $$repo; } && echo $$repo || exit; done
 
 release: .venv/requirements-test ## VERSION=v1.2.3: check that all is ready, test, tag; CONTRIBUTING.md says how
 	@.venv/bin/python .ci/release "$$VERSION"

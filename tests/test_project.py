@@ -84,7 +84,6 @@ def test_the_oldest_versions_are_the_same_wherever_they_stand(run: Run) -> None:
         "-hoE",
         rf"(Compose |COMPOSE_MIN=){version}",
         ":!bench",
-        ":!examples",
         ":!tests",
         cwd=PROJECT,
         check=True,

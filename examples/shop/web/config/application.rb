@@ -3,8 +3,7 @@ require "rails"
 require "active_record/railtie"
 require "action_controller/railtie"
 
-# `make dev-env` says where to listen and where the database is: `bin/rails server` reads BINDING, Active Record reads
-# DATABASE_URL.
+# `make dev-env` says where to listen: `bin/rails server` reads BINDING. database.yml says where the database is.
 class Shop < Rails::Application
   config.load_defaults Rails::VERSION::STRING.to_f
   config.cache_classes = false
@@ -13,6 +12,13 @@ class Shop < Rails::Application
 
   # Rails does this itself from version 7 on.
   config.hosts.concat(ENV["RAILS_DEVELOPMENT_HOSTS"].to_s.split(",")) if Rails::VERSION::MAJOR < 7
+
+  routes.append do
+    constraints subdomain: "admin" do
+      root to: "products#admin", as: :admin
+    end
+    root to: "products#index"
+  end
 
   # An application of yours has migrations and seeds for this.
   config.after_initialize do

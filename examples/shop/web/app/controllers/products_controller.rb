@@ -1,4 +1,6 @@
-class ProductsController < ApplicationController
+class ProductsController < ActionController::Base
+  layout "application"
+
   # From here the api is where it listens, as .localdev/routes says; browsers ask for it through the proxy.
   CART = URI("http://#{ENV["HOST_ALIAS_IP"]}:4000/api/cart")
 
