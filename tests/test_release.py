@@ -110,7 +110,7 @@ def test_what_is_not_ready_is_refused_in_one_line_and_nothing_changes(clone: Clo
         clone.git(*words)
         assert_refused("this is not the branch main. Run: git switch main")
         clone.git("switch", "-q", "main")
-    for name, command in (("ruff", "make lint"), ("pytest", "make test NO_SKIPS=1")):
+    for name, command in (("ruff", "make lint"), ("pytest", "make test-all NO_SKIPS=1")):
         fault = clone.tools / f"fail-{name}"
         assert_refused(f"{command} failed, see above. Correct it, then commit", prepare=fault.touch)
         fault.unlink()
