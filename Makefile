@@ -19,8 +19,8 @@ test: .venv/requirements-test ## run every test that this machine can run (ARGS=
 bench: .venv/requirements-test ## measure what everything costs, into bench/RESULTS.md (ARGS="-k doctor"; ARGS=--quick: a try)
 	@PYTHONPATH=tests:bench .venv/bin/pytest -p conftest -p figures --timeout 3600 $(ARGS) bench/commands.py bench/proxy.py
 
-recording: .venv/requirements-test ## record docs/recording.svg anew, after a change of what a newcomer sees
-	@PYTHONPATH=tests:docs .venv/bin/pytest -p conftest -p recording --timeout 900 $(ARGS) docs/recording.py
+recording: .venv/requirements-test ## record docs/recording.svg again, after a change of what a newcomer sees
+	@PYTHONPATH=tests .venv/bin/pytest -p conftest --timeout 900 $(ARGS) docs/recording.py
 
 lint: .venv/requirements-test ## check the style of everything
 	@.venv/bin/ruff check && .venv/bin/ruff format --check
