@@ -1,19 +1,26 @@
 # Everything needs only git, make and Python 3.11 or later; the rest is installed into .venv, pinned and hash-checked.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
-.PHONY: help new test bench recording lint format examples release lock clean
+.PHONY: help new test test-engine test-all bench recording lint format examples release lock clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 new: .venv/requirements ## DEST=../my-app: put the stack into a repo (ARGS="-d alias_ip=..." for more of copier's flags)
 	@test -n "$$DEST" || { echo 'Say where: make new DEST=../my-app' >&2; exit 2; }
 	@.venv/bin/copier copy --trust --vcs-ref HEAD $$(test -t 0 || echo --defaults) $(ARGS) "$$(pwd)" "$$DEST"
 
-# Tests of the engine share its ports and this machine's alias: they run one after the other. 5: ARGS chose none of them.
-test: .venv/requirements-test ## run every test that this machine can run (ARGS="-k routes"; NO_SKIPS=1: a skip is a failure)
+# No test chosen is an error (5) but where ARGS chose them.
+test: .venv/requirements-test ## run what needs no engine (ARGS="-k routes"; NIGHTLY=1: more of it; NO_SKIPS=1: a skip fails)
+	@echo 'make test: some 1,500 tests that need no container engine, as many at a time as there are processors'
 	@.venv/bin/pytest -n auto -m 'not engine' $(if $(NO_SKIPS),--no-skips) $(ARGS) $(if $(ARGS),|| test $$? = 5)
+
+# They share the engine's ports and this machine's alias.
+test-engine: .venv/requirements-test ## run what needs an engine, as root: .ci/engine and .ci/images make one
+	@echo 'make test-engine: some 400 tests on a container engine, one after the other'
 	@.venv/bin/pytest -m engine $(if $(NO_SKIPS),--no-skips) $(ARGS) $(if $(ARGS),|| test $$? = 5)
+
+test-all: test test-engine ## run every test
 
 # The tests' own stacks and machines, by their conftest, with figures.py of bench/ beside it.
 bench: .venv/requirements-test ## measure what everything costs, into bench/RESULTS.md (ARGS="-k doctor"; ARGS=--quick: a try)
@@ -23,11 +30,11 @@ recording: .venv/requirements-test ## record docs/recording.svg again, after a c
 	@PYTHONPATH=tests .venv/bin/pytest -p conftest --timeout 900 $(ARGS) docs/recording.py
 
 lint: .venv/requirements-test ## check the style of everything
-	@.venv/bin/ruff check && .venv/bin/ruff format --check
+	@.venv/bin/ruff check --config pyproject.toml && .venv/bin/ruff format --config pyproject.toml --check
 	@.venv/bin/shellcheck -x $$(sh tests/scripts) && .venv/bin/shfmt -d $$(sh tests/scripts)
 
 format: .venv/requirements-test ## format everything
-	@.venv/bin/ruff check --fix && .venv/bin/ruff format && .venv/bin/shfmt -w $$(sh tests/scripts)
+	@.venv/bin/ruff check --config pyproject.toml --fix && .venv/bin/ruff format --config pyproject.toml && .venv/bin/shfmt -w $$(sh tests/scripts)
 
 # `git clean` removes what an older template made; what git ignores, such as node_modules and a certificate, stays.
 examples: .venv/requirements ## render the example repos into examples/rendered/, to look at and to try
@@ -53,5 +60,6 @@ clean: ## remove .venv and caches
 		{ echo 'Python 3.11 or later is needed. Say where it is: make PYTHON=python3.12 ...' >&2; exit 1; }
 	@test -x .venv/bin/pip || $(PYTHON) -m venv .venv || \
 		{ rm -rf .venv; echo 'python3 -m venv failed (see above). On Debian: apt-get install python3-venv' >&2; exit 1; }
+	@echo 'installs what $< names into .venv'
 	@.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@

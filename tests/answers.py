@@ -1,4 +1,4 @@
-"""Answers to the questions of copier.yml that are all accepted."""
+"""Answers to the questions of copier.yml that are all accepted; those in the same place are, together."""
 
 GOOD = {
     "project_slug": ["a", "my-app", "a1", "9lives", "a" * 40],

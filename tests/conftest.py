@@ -6,16 +6,23 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+# Copier's git reads nothing of the user's, either: it takes the environment when it is imported.
+os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+
 import pytest
+from copier import Settings, run_copy
 
 from apps import Apps
 from box import Box, need_box
 from machine import ALIAS_IP, has_alias
 from needs import need, need_command, need_engine, need_node
+from nightly import NIGHTLY
 
 PROJECT = Path(__file__).parents[1]
 LOCALDEV = PROJECT / "template/.localdev"
@@ -34,6 +41,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     if item.get_closest_marker("engine"):
         item.fixturenames.insert(0, "alias")
+
+
+@cache
+def has_changed(*paths: str) -> bool:
+    """Tell whether one of `paths` changed in the last 30 commits, or since; where git cannot tell, it did."""
+    status = ["git", "status", "--porcelain", "--", *paths]
+    history = ["git", "log", "--oneline", "HEAD~30..HEAD", "--", *paths]
+    done = [subprocess.run(words, cwd=PROJECT, capture_output=True, check=False) for words in (status, history)]
+    return any(one.returncode != 0 or one.stdout for one in done)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of a test tool that has not changed; at night, and where their file is named, they run."""
+    tools = {item: item.get_closest_marker("tool") for item in items}
+    named = {item for item in items if any(item.path.name in argument for argument in config.args)}
+    left = [
+        item
+        for item, tool in tools.items()
+        if tool and not NIGHTLY and item not in named and not has_changed(*tool.args)
+    ]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """End with what was skipped, a line for each reason."""
+    yield
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
+    if reasons:
+        terminalreporter.section(f"{reasons.total()} skipped")
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count:5}  {reason}")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -124,6 +166,16 @@ def own_template(template: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def plain_template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template as a plain folder, which Copier takes as it is: without a clone a copy costs a third."""
+    folder = tmp_path_factory.mktemp("plain") / "copier-host-alias"
+    for name in ("containers", "hooks", "template"):
+        shutil.copytree(template / name, folder / name)
+    shutil.copy2(template / "copier.yml", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def copier(run: Run) -> Run:
     """Runs Copier's command line, as users do."""
 
@@ -142,19 +194,21 @@ Render = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def rendered(template: Path, copier: Run, tmp_path_factory: pytest.TempPathFactory) -> Render:
-    """Returns a repo generated with the given answers, made once per session: read it, don't write to it."""
+def rendered(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """Returns a repo generated with the given answers, made once per session: read it, don't write to it.
+
+    Not by Copier's command line, which costs a second more each; `copier` is for what that does.
+    """
     made: dict[str, Path] = {}
 
     def rendered(**answers: Any) -> Path:
         key = repr(sorted(answers.items()))
         if key not in made:
             made[key] = tmp_path_factory.mktemp("rendered") / "my app's repo"
-            copier(
-                *("copy", "--trust", "--defaults", "--quiet", *as_data(answers), template, made[key]),
-                cwd=template.parent,
-                check=True,
-            )
+            run_copy(
+                str(template), made[key], data=answers, defaults=True, unsafe=True, quiet=True, skip_tasks=True,
+                settings=Settings(),
+            )  # fmt: skip
         return made[key]
 
     return rendered

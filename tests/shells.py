@@ -32,5 +32,5 @@ def scripts(repo: Path) -> list[Path]:
     return [
         path
         for path in sorted(repo.rglob("*"))
-        if path.is_file() and path.read_bytes().startswith((b"#!/bin/sh", b"# shellcheck"))
+        if path.is_file() and (path.suffix == ".sh" or path.read_bytes().startswith(b"#!/bin/sh"))
     ]

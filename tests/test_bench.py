@@ -9,6 +9,8 @@ import pytest
 
 from conftest import PROJECT, Run
 
+pytestmark = pytest.mark.tool("bench", "tests/test_bench.py")
+
 
 @pytest.mark.engine
 @pytest.mark.timeout(900)

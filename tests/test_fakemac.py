@@ -12,6 +12,8 @@ from fakemac import FakeMac
 from machine import ALIAS_IP as IP
 from needs import need_command, need_mac
 
+pytestmark = pytest.mark.tool("tests/fakemac", "tests/mac", "tests/test_fakemac.py")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def possible() -> None:

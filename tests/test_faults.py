@@ -27,28 +27,9 @@ from machine import ALIAS_IP as IP
 from machine import LABEL
 from needs import need_mac
 from systemd import Booted, booted_machine
+from versions import with_format
 
 DOWN = ("down", "--yes")
-# The first one, as it was released: without a guard, and without the directory that tells that it is started.
-FIRST_UNIT = f"""# host-alias format 1: installed by .localdev/host-alias up, removed by .localdev/host-alias down
-[Unit]
-Description=Address {IP} on lo, for containers to reach services of this machine
-Wants=network-pre.target
-Before=network-pre.target docker.service podman.service
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-# replace, not add: starting twice is no error. There is no ExecStop: a restart must not cut connections.
-ExecStart=/sbin/ip address replace {IP}/32 dev lo scope host
-CapabilityBoundingSet=CAP_NET_ADMIN
-NoNewPrivileges=yes
-ProtectSystem=strict
-ProtectHome=yes
-
-[Install]
-WantedBy=multi-user.target
-"""
 # What root's script may call by its path; a shell and sudo are no steps, they are what is killed.
 COMMAND = re.compile(r"(?:(?<![\w.])|(?<=\\n))/(?:usr/)?s?bin/(?!sh\b|sudo\b)[a-z][a-z0-9_-]*")
 # The number of the process that wrote a file beside the boot job's.
@@ -142,11 +123,14 @@ class FaultyMachine:
         return (self.localdev() / self.ours).read_text()
 
     def older(self) -> str:
-        """Return the boot job's file as an earlier release wrote it; what it does differs."""
-        raise NotImplementedError
+        """Return the boot job's file as an older release wrote it, which did less: no guard, and no netmask."""
+        less = r"ExecStart=/bin/sh (?s:.*?)fi'\n|\t\t<string>(netmask|255[.0-9]*)</string>\n"
+        text = re.sub(less, "", self.text())
+        assert text != self.text()
+        return with_format(text, 0)
 
     def install(self, text: str) -> None:
-        """Put `text` in the place of the boot job's file and load it as an earlier `up` did."""
+        """Put `text` in the place of the boot job's file and load it as an `up` did."""
         raise NotImplementedError
 
     def unload(self) -> None:
@@ -296,9 +280,6 @@ class FaultyLinux(FaultyMachine):
         yield
         self.sh(f"mount -o remount,rw {UNITS}")
 
-    def older(self) -> str:
-        return FIRST_UNIT
-
     def install(self, text: str) -> None:
         (self.folder / self.job).write_text(text)
         self.sh(f"systemctl restart {self.job}; systemctl enable {self.job}")
@@ -400,10 +381,6 @@ class FaultyMac(FaultyMachine):
         with self.mac.read_only("/Library"):
             yield
 
-    def older(self) -> str:
-        text = re.sub(r"format \d+:", "format 0:", self.text())
-        return re.sub(r"\t\t<string>(netmask|255[.0-9]*)</string>\n", "", text)
-
     def install(self, text: str) -> None:
         (self.folder / self.job).write_text(text)
         self.mac.load(f"{DAEMONS}/{self.job}")
@@ -471,7 +448,7 @@ def set_up(machine: FaultyMachine) -> None:
 
 
 def older(machine: FaultyMachine) -> None:
-    """An earlier release set it up."""
+    """An older release set it up."""
     machine.install(machine.older())
 
 
@@ -714,16 +691,11 @@ def test_nothing_asks_for_the_time(rendered: Render) -> None:
 # --- two at once ------------------------------------------------------------------------------------------------------
 
 
-def newer(text: str) -> str:
-    """Return configuration or boot job as a later release writes it."""
-    return re.sub(r"(host-alias format )\d+:", r"\g<1>99:", text)
-
-
 # What the other repo is, and what it does.
 MEETINGS: dict[str, tuple[Callable[[str], str], tuple[str, ...]]] = {
     "the same": (lambda text: text, ("up",)),
     "another label": (lambda text: text.replace(LABEL, f"local.other.{IP}"), ("up",)),
-    "a newer format": (newer, ("up",)),
+    "a newer format": (lambda text: with_format(text, 99), ("up",)),
     "down": (lambda text: text, DOWN),
 }
 ROUNDS = 4

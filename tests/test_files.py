@@ -1,12 +1,14 @@
 """What lands in a user's repo: the files, their syntax, and that they agree with each other."""
 
+import ast
 import hashlib
-import itertools
+import json
 import os
 import plistlib
 import re
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import yaml
 from conftest import LOCALDEV, PROJECT, TOOLS, Render, Run
 from needs import need, need_command
 from shells import scripts
+from versions import commit
 
 USERS = {"Makefile", "compose.yaml", ".localdev/routes"}
 ALWAYS = USERS | {
@@ -24,7 +27,7 @@ ALWAYS = USERS | {
     *(f".localdev/sh/{name}.sh" for name in ("common", "darwin", "hosts", "job", "linux", "os", "ports", "stack")),
     *(".localdev/sh/env.awk", ".localdev/sh/hosts.awk", ".localdev/sh/ports.awk"),
     *(f".localdev/stack/{name}.py" for name in ("__main__", "compose", "owners", "settings")),
-    ".localdev/.gitignore",
+    *(f".localdev/{name}" for name in (".gitattributes", ".gitignore", "LICENSE", "ruff.toml")),
     *(
         f".localdev/doctor/{name}.py"
         for name in ("__main__", "alias", "darwin", "engine", "finding", "firewall", "frameworks", "linux", "names")
@@ -48,7 +51,7 @@ PROXY = ALWAYS | {
     *(
         f".localdev/proxy/pages/{page}.{kind}"
         for page in ("dashboard", "down", "no-route")
-        for kind in ("html", "txt", "json")
+        for kind in ("html", "txt", "json.source")
     ),
     *(".localdev/proxy/pages/style.css", ".localdev/proxy/pages/script.js"),
 }
@@ -180,15 +183,18 @@ def test_a_changed_boot_job_has_a_new_format() -> None:
 
 
 def every_combination() -> list[dict[str, str]]:
-    subsets = [subset for size in range(5) for subset in itertools.combinations(DATABASES, size)]
+    subsets = [(), *((name,) for name in DATABASES), DATABASES]
     return [{"databases": f"[{', '.join(subset)}]", "web_proxy": proxy} for subset in subsets for proxy in FILES]
 
 
-@pytest.mark.parametrize("answers", every_combination(), ids=lambda answers: " ".join(answers.values()))
-def test_every_container_is_healthy_pinned_private_and_reaches_the_host(
-    rendered: Render, answers: dict[str, str]
-) -> None:
-    compose = yaml.safe_load((rendered(**answers) / ".localdev/compose.yaml").read_text())
+def test_every_container_is_healthy_pinned_private_and_reaches_the_host(rendered: Render) -> None:
+    for answers in every_combination():
+        check_containers(rendered(**answers), answers)
+
+
+def check_containers(here: Path, answers: dict[str, str]) -> None:
+    """Check the Compose file that `answers` made in `here`."""
+    compose = yaml.safe_load((here / ".localdev/compose.yaml").read_text())
     chosen = yaml.safe_load(answers["databases"])
     assert list(compose["services"]) == (["proxy"] if answers["web_proxy"] != "none" else []) + chosen
     assert set(compose.get("volumes", {})) == {VOLUMES[name] for name in chosen}
@@ -207,26 +213,22 @@ def test_every_container_is_healthy_pinned_private_and_reaches_the_host(
         assert service["labels"] == {"local.host-alias.service": name}
 
 
-@pytest.mark.parametrize("answers", every_combination(), ids=lambda answers: " ".join(answers.values()))
-def test_compose_accepts_every_combination(rendered: Render, run: Run, answers: dict[str, str]) -> None:
+def test_compose_accepts_every_combination(rendered: Render, run: Run) -> None:
     need_command("docker", "docker.io")
-    need(
-        run("docker", "compose", "version", cwd=PROJECT).returncode == 0,
-        "Docker Compose",
-        "install Compose 2.23.1 or later",
-    )
-    here = rendered(**answers)
-    run("docker", "compose", "config", "-q", cwd=here, check=True)
+    works = run("docker", "compose", "version", cwd=PROJECT).returncode == 0
+    need(works, "Docker Compose", "install Compose 2.23.1 or later")
+    # One database more changes one service: none, each alone and all of them are what Compose can find different.
+    for databases in ("[]", *(f"[{name}]" for name in DATABASES), f"[{', '.join(DATABASES)}]"):
+        for proxy in FILES:
+            run("docker", "compose", "config", "-q", cwd=rendered(databases=databases, web_proxy=proxy), check=True)
 
 
-@pytest.mark.parametrize("slug", ["my-app", "2048", "1e5", "null"])
-def test_the_project_is_named_by_the_slug_and_compose_project_name_overrides_it(
-    rendered: Render, run: Run, slug: str
-) -> None:
+def test_the_project_is_named_by_the_slug_and_compose_project_name_overrides_it(rendered: Render, run: Run) -> None:
     need_command("docker", "docker.io")
-    for env, name in (({}, slug), ({"COMPOSE_PROJECT_NAME": "x"}, "x")):
-        done = run("docker", "compose", "config", cwd=rendered(project_slug=slug), env=env, check=True)
-        assert yaml.safe_load(done.stdout)["name"] == name
+    for slug in ("my-app", "2048", "1e5", "null"):
+        for env, name in (({}, slug), ({"COMPOSE_PROJECT_NAME": "x"}, "x")):
+            done = run("docker", "compose", "config", cwd=rendered(project_slug=slug), env=env, check=True)
+            assert yaml.safe_load(done.stdout)["name"] == name
 
 
 def test_variables_move_ports_and_host(rendered: Render, run: Run) -> None:
@@ -304,3 +306,72 @@ def test_every_part_of_the_repo_is_checked_out_with_lf(run: Run) -> None:
     done = run("git", "ls-files", "--eol", cwd=PROJECT, check=True)
     assert done.stdout
     assert not [line for line in done.stdout.splitlines() if "crlf" in line.split("\t")[0]]
+
+
+# --- what other tools make of our files --------------------------------------------------------------------------------
+
+
+def test_a_checkout_by_a_git_that_makes_crlf_has_scripts_that_run(repo: Render, run: Run, tmp_path: Path) -> None:
+    here = repo()
+    (here / ".localdev/proxy/custom").mkdir()
+    (here / ".localdev/proxy/custom/logo.png").write_bytes(b"\x89PNG\r\n\0")
+    commit(here, run)
+    clone = ("git", "-c", "core.autocrlf=true", "clone", "-q", here, tmp_path / "clone")
+    run(*clone, cwd=tmp_path, check=True)
+    mine, ours = (tmp_path / "clone/Makefile").read_bytes(), tmp_path / "clone/.localdev"
+    assert b"\r\n" in mine, "this git makes CRLF"
+    changed = [
+        str(path) for path in ours.rglob("*") if path.is_file() and path.suffix != ".png" and b"\r" in path.read_bytes()
+    ]
+    assert changed == []
+    assert (ours / "proxy/custom/logo.png").read_bytes() == b"\x89PNG\r\n\0"
+
+
+def test_reviews_fold_what_is_not_theirs_to_read_but_nothing_that_root_runs(
+    rendered: Render, repo: Render, run: Run
+) -> None:
+    here = repo()
+    commit(here, run)
+    names = sorted(files(rendered()))
+    said = run(
+        "git", "check-attr", "linguist-vendored", "linguist-generated", "--", *names, cwd=here, check=True
+    ).stdout
+    sets = {tuple(line.split(": ")[:2]) for line in said.splitlines() if line.endswith(": set")}
+    counted = {name for name in names if (name, "linguist-vendored") not in sets}
+    read = {name for name in names if (name, "linguist-generated") not in sets}
+    assert counted == USERS | {".copier-answers.localdev.yml"}
+    shown = {
+        f".localdev/sh/{name}.sh" for name in ("common", "darwin", "hosts", "job", "linux", "os", "ports", "stack")
+    }
+    shown |= {f".localdev/host-alias{end}" for end in ("", ".conf", ".plist", ".service")}
+    assert read == counted | shown
+
+
+def test_ruff_of_a_host_leaves_our_folder_alone(repo: Render, run: Run) -> None:
+    here = repo()
+    (here / "ruff.toml").write_text('line-length = 60\n[lint]\nselect = ["ALL"]\n')
+    before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+    # pre-commit names the files, and says --force-exclude.
+    for names in (["."], ["--force-exclude", *(str(path) for path in here.rglob("*.py"))]):
+        assert run(TOOLS / "ruff", "check", "--no-cache", *names, cwd=here).returncode == 0
+        run(TOOLS / "ruff", "format", "--no-cache", *names, cwd=here, check=True)
+    assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
+
+
+def test_a_files_name_and_its_first_bytes_promise_what_it_is(rendered: Render) -> None:
+    here = rendered(github_workflow="true", databases="[postgres]")
+    for name in files(here):
+        path = here / name
+        text = path.read_text()
+        assert os.access(path, os.X_OK) == text.startswith("#!"), name
+        if path.suffix == ".json":
+            json.loads(text)
+        elif path.suffix in (".yaml", ".yml"):
+            yaml.safe_load(text)
+        elif path.suffix == ".toml":
+            tomllib.loads(text)
+        elif path.suffix == ".py":
+            ast.parse(text)
+        if path.suffix in (".sh", ".py", ".awk", ".conf", ".mk") and path.name != "host-alias.conf":
+            assert "SPDX-License-Identifier: MIT" in text.splitlines()[:2][-1 if text.startswith("#!") else 0], name
+    assert (here / ".localdev/LICENSE").read_bytes() == (PROJECT / "LICENSE").read_bytes()

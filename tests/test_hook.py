@@ -100,8 +100,13 @@ def test_a_copy_ends_with_the_verdict_and_the_next_command(template: Path, copie
     assert f"-a {ANSWERS}" in later
 
 
-@pytest.mark.parametrize("makefile", ["Makefile", "GNUmakefile", "makefile"])
-@pytest.mark.parametrize("compose", ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"])
+@pytest.mark.parametrize(
+    ("makefile", "compose"),
+    [
+        *(("Makefile", "compose.yaml"), ("GNUmakefile", "compose.yml")),
+        *(("makefile", "docker-compose.yaml"), ("Makefile", "docker-compose.yml")),
+    ],
+)
 def test_existing_files_stay_and_the_line_to_add_is_printed(
     makefile: str, compose: str, template: Path, copier: Run, run: Run, tmp_path: Path
 ) -> None:

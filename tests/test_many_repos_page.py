@@ -17,6 +17,7 @@ from box import Box
 from conftest import PROJECT, TOOLS, Run
 from fleet import LOOP, MAKE_FLEET, PAGE, measured
 from machine import ALIAS_IP as IP
+from nightly import NIGHTLY
 from quotes import blocks
 from versions import ANSWERS, commit, release
 
@@ -129,8 +130,8 @@ def test_renovate_accepts_its_configuration(run: Run, tmp_path: Path) -> None:
 
 # --- a fleet of repos --------------------------------------------------------------------------------------------------
 
-# Each combination of edits and of kinds of repos; `make bench` updates a hundred.
-FLEET = 30
+# At night each combination of edits and of kinds of repos; `make bench` updates a hundred.
+FLEET, CONFLICT, DIRTY = (30, 20, 23) if NIGHTLY else (4, 2, 3)
 
 
 def first_line(path: Path) -> tuple[str, str]:
@@ -173,7 +174,7 @@ def test_a_fleet_of_repos_is_updated_in_one_run_and_none_is_lost(
     run(sys.executable, "-c", MAKE_FLEET, own_template, fleet, str(FLEET), cwd=tmp_path, check=True)
     answers: dict[int, dict[str, Any]] = {}
     mine: dict[int, dict[str, str]] = {}
-    conflict, dirty = 20, 23
+    conflict, dirty = CONFLICT, DIRTY
     for number in range(FLEET):
         repo = fleet / f"repo-{number}"
         answers[number] = yaml.safe_load((repo / ANSWERS).read_text())

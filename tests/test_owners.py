@@ -35,7 +35,11 @@ def config(**theirs: dict[str, Any]) -> dict[str, Any]:
 
     return {
         "name": "shop",
-        "networks": {"default": {"name": "shop_default"}, "other": {"name": "shop_other"}},
+        "networks": {
+            "default": {"name": "shop_default"},
+            "again": {"name": "shop_default"},
+            "other": {"name": "shop_other"},
+        },
         "services": {
             "postgres": ours("postgres", volumes=volume("localdev-postgres17-data")),
             "proxy": ours("proxy", networks={"default": {"aliases": ["shop.test"]}}),
@@ -57,18 +61,22 @@ def config(**theirs: dict[str, Any]) -> dict[str, Any]:
 
 def container(**more: Any) -> compose.Container:
     """Return a container of another project that has nothing of ours but what `more` says."""
-    fields = dict.fromkeys(("name", "state", "project", "service", "folder", "ours"), "")
+    fields = dict.fromkeys(("id", "name", "state", "project", "service", "folder", "files", "ours"), "")
     lists = {name: frozenset(more.pop(name, ())) for name in ("mounts", "networks")}
-    return compose.Container(**fields | {"name": "x", "state": "running", "project": "other"} | more | lists)
+    return compose.Container(**fields | {"id": "1", "name": "x", "state": "running", "project": "other"} | more | lists)
 
 
 def test_a_service_of_theirs_with_a_volume_or_a_name_of_ours_is_refused() -> None:
     shares = f"the service db uses the volume {VOLUME} of postgres: {LOSS}"
+
+    def called(name: str, our: str) -> str:
+        return f"the service db is called {name} in the network shop_default, and so is {our}: {EITHER}"
+
     for service, text in [
         ({}, None),
         ({"volume": "own"}, None),
         ({"volume": "away"}, None),
-        ({"volumes_from": ["worker"]}, None),
+        ({"volumes_from": ["worker", "container:other"]}, None),
         ({"networks": None, "network_mode": "host"}, None),
         ({"networks": {"default": {"aliases": ["postgresql"]}}}, None),
         # In another network nobody who asks for ours is answered by it.
@@ -77,78 +85,110 @@ def test_a_service_of_theirs_with_a_volume_or_a_name_of_ours_is_refused() -> Non
         ({"volume": "alias"}, shares),
         ({"volumes_from": ["postgres"]}, shares),
         ({"volumes_from": ["postgres:ro"]}, shares),
-        (
-            {"networks": {"default": {"aliases": ["db", "postgres"]}}},
-            f"the service db is called postgres in the network default, and so is postgres: {EITHER}",
-        ),
-        (
-            {"networks": {"default": {"aliases": ["shop.test"]}}},
-            f"the service db is called shop.test in the network default, and so is proxy: {EITHER}",
-        ),
-        (
-            {"container_name": "proxy"},
-            f"the service db is called proxy in the network default, and so is proxy: {EITHER}",
-        ),
+        ({"volumes_from": ["container:shop-postgres-1:ro"]}, shares),
+        # `extends` copies the label, too.
+        ({"volume": "localdev-postgres17-data", "labels": {compose.OURS: "postgres"}}, shares),
+        ({"networks": {"default": {"aliases": ["db", "postgres"]}}}, called("postgres", "postgres")),
+        ({"networks": {"default": {"aliases": ["shop.test"]}}}, called("shop.test", "proxy")),
+        # The same network by another key.
+        ({"networks": {"again": {"aliases": ["shop.test"]}}}, called("shop.test", "proxy")),
+        ({"container_name": "proxy"}, called("proxy", "proxy")),
+        ({"hostname": "postgres"}, called("postgres", "postgres")),
         ({"container_name": "shop-proxy-1"}, "the services db and proxy both have the container name shop-proxy-1"),
     ]:
         found = [refusal.text for refusal in owners.conflicts(config(db=service, worker={}))]
         assert found == ([text] if text else []), service
+    (named_like_a_host,) = owners.conflicts(config(**{"shop.test": {}}))
+    assert named_like_a_host.text.startswith(
+        "the service shop.test is called shop.test in the network shop_default, and so"
+    )
+    bind = {"volumes": [{"type": "bind", "source": f"/var/lib/docker/volumes/{VOLUME}/_data", "target": "/x"}]}
+    assert [
+        refusal.text for refusal in owners.conflicts(config() | {"services": config()["services"] | {"db": bind}})
+    ] == [shares]
+    merged = config()
+    merged["services"]["postgres"]["volumes"].append({"type": "volume", "source": "own", "target": "/var/lib"})
+    (refusal,) = owners.conflicts(merged)
+    assert str(refusal) == (
+        "a service postgres of yours is merged into ours: it has the volume shop_own. Fix: give yours another name than postgres"
+    )
 
 
 def test_a_container_of_somebody_else_with_a_volume_or_a_name_of_ours_is_refused() -> None:
     shares = f"the container x of the project other uses the volume {VOLUME} of postgres: {LOSS}"
     ours = {"project": "shop", "mounts": [VOLUME], "networks": ["shop_default"], "name": "shop-postgres-1"}
-    for found, text in [
-        (container(), None),
-        (container(mounts=["shop_own"], networks=["shop_default"], service="api"), None),
-        (container(networks=["other_default"], service="postgres"), None),
-        (container(**ours, ours="postgres", service="postgres"), None),
-        # As `docker compose run postgres` makes it.
-        (container(**ours, service="postgres"), None),
-        (container(mounts=[VOLUME], state="exited"), None),
-        (container(mounts=[VOLUME]), shares),
-        (container(mounts=["/srv", VOLUME], state="restarting"), shares),
-        (container(mounts=[VOLUME], project=""), shares.replace(" of the project other", "")),
-        (container(mounts=[VOLUME], project="shop", service="db"), shares.replace("other", "shop")),
+    called = f"the container x of the project other is called postgres in the network shop_default, and so is postgres: {EITHER}"
+    for found, names, text in [
+        (container(), {}, None),
+        (container(mounts=["shop_own"], networks=["shop_default"]), {"shop_default": {"api", "x"}}, None),
+        (container(networks=["other_default"], service="postgres"), {"other_default": {"postgres"}}, None),
+        # As `docker compose up`, and `run`, make it.
+        (container(**ours, ours="postgres", service="postgres"), {"shop_default": {"postgres"}}, None),
+        (container(mounts=[VOLUME], state="exited"), {}, None),
+        (container(mounts=[VOLUME]), {}, shares),
+        (container(mounts=["/srv", VOLUME], state="restarting"), {}, shares),
+        (container(mounts=[VOLUME], project=""), {}, shares.replace(" of the project other", "")),
+        (container(mounts=[VOLUME], project="shop", service="db"), {}, shares.replace("other", "shop")),
+        # What a service that extended ours left behind.
+        (
+            container(mounts=[VOLUME], project="shop", service="db", ours="postgres"),
+            {},
+            shares.replace("other", "shop"),
+        ),
         (
             container(name="shop-proxy-1", state="exited"),
+            {},
             "the container shop-proxy-1 of the project other has the name that proxy needs",
         ),
-        (
-            container(networks=["dev", "shop_default"], service="postgres"),
-            f"the container x of the project other is called postgres in the network shop_default, too: {EITHER}",
-        ),
+        (container(networks=["dev", "shop_default"]), {"dev": {"x"}, "shop_default": {"x", "postgres"}}, called),
     ]:
-        said = [refusal.text for refusal in owners.strangers(config(), [found])]
+        said = [refusal.text for refusal in owners.strangers(config(), [found], {"1": names})]
         assert said == ([text] if text else []), found
+    away = [container(id="2", networks=["other"]), container(id="3", state="exited", networks=["shop_default"])]
+    near = [container(id="4", networks=["shop_default"]), container(id="5", networks=["shop_default"], project="shop")]
+    assert (
+        owners.in_our_networks(config(), [*away, *near, container(**ours, ours="postgres", service="postgres")]) == near
+    )
 
 
 def test_containers_of_another_folder_are_refused_and_this_ones_are_not(tmp_path: Path) -> None:
-    here, other, plain = tmp_path / "here", tmp_path / "it's other", tmp_path / "plain"
+    top = tmp_path / "top"
+    here, other, plain = top / "here", tmp_path / "it's other", tmp_path / "plain"
     for folder in (here, other, here / ".worktrees/new"):
         (folder / ".localdev").mkdir(parents=True)
-    (here / "deploy").mkdir()
-    plain.mkdir()
+    (here / ".worktrees/old").mkdir()
+    (here / ".worktrees/old/.git").touch()  # of a branch without .localdev
+    for folder in (here / "deploy", plain, tmp_path / "moved"):
+        folder.mkdir()
+    for folder in (top, other, plain, here / "deploy", here / ".worktrees/new", here / ".worktrees/old"):
+        (folder / "compose.yaml").touch()
     (tmp_path / "link").symlink_to(here)
-    for folder, service, files_are_named, orphans, command in [
-        (here, "proxy", False, False, None),
-        (tmp_path / "link", "proxy", False, False, None),
-        (here / "deploy", "proxy", False, False, None),
-        (tmp_path / "gone", "proxy", False, False, None),
-        ("", "proxy", False, False, None),
-        (plain, "proxy", True, False, None),
-        (other, "cron", False, False, None),
-        (other, "cron", False, True, f"make -C '{tmp_path}/it'\"'\"'s other' dev-down"),
-        (other, "proxy", True, False, f"make -C '{tmp_path}/it'\"'\"'s other' dev-down"),
-        (here / ".worktrees/new", "proxy", False, False, f"make -C {here}/.worktrees/new dev-down"),
-        (plain, "proxy", False, False, f"cd {plain} && docker compose down"),
+    for folder, files_are_named, is_refused in [
+        (tmp_path / "gone", False, False),
+        # The folder is there, its Compose file is not: a repo that was moved into a folder of itself.
+        (tmp_path / "moved", False, False),
+        (here / "deploy", False, False),
+        # Where Compose finds a file above.
+        (top, False, False),
+        (tmp_path / "link/deploy", False, False),
+        (plain, True, False),
+        (plain, False, True),
+        (other, False, True),
+        (other, True, True),
+        (here / ".worktrees/new", False, True),
+        (here / ".worktrees/old", False, True),
     ]:
-        found = [container(project="shop", service=service, folder=str(folder)), container(folder=str(other))]
-        refusals = list(owners.elsewhere(config(), found, str(here), files_are_named, orphans))
+        files = f"{folder}/compose.yaml,{folder}/compose.override.yaml"
+        found = [
+            container(project="shop", service="cron", folder=str(folder), files=files),
+            container(folder=str(other)),
+            container(project="shop", service="proxy"),
+        ]
+        refusals = list(owners.elsewhere(config(), found, str(here), files_are_named, ["podman", "compose"]))
         assert [refusal.text for refusal in refusals] == (
-            [f"the containers of the project shop belong to {folder}"] if command else []
+            [f"the containers of the project shop belong to {folder}"] if is_refused else []
         ), folder
-        assert all(refusal.fix.startswith(f"{command} (or a project of its own here") for refusal in refusals)
+        assert all(refusal.fix.startswith("podman compose -p shop down (or, to have both, ") for refusal in refusals)
 
 
 def test_compose_files_without_what_is_ours_are_refused(tmp_path: Path) -> None:
@@ -224,16 +264,15 @@ def repo_with_fakes(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> 
 
 def test_each_target_that_changes_containers_refuses_in_one_line(repo_with_fakes: Repo) -> None:
     here = repo_with_fakes
-    (here.folder / "other/.localdev").mkdir(parents=True)
-    row = ["shop-proxy-1", "running", "shop", "proxy", f"{here.folder}/other\x1b]0;x", "proxy", "", "shop_default"]
-    Path(row[4]).mkdir()
-    (Path(row[4]) / ".localdev").mkdir()
+    other = Path(f"{here.folder}/other\x1b]0;x")
+    (other / ".localdev").mkdir(parents=True)
+    row = ["1", "shop-proxy-1", "running", "shop", "proxy", str(other), "", "proxy", "", "shop_default"]
     here.says(config(), [row], [])
     for words in (["dev-up"], ["dev-reload"], ["dev-tls"], ["dev-down"], ["dev-down", "ARGS=--volumes --yes"]):
         done = here.make(*words)
         line, make = done.stderr.splitlines()
         assert line.startswith(
-            f"localdev: the containers of the project shop belong to {here.folder}/other?]0;x. Fix: make -C "
+            f"localdev: the containers of the project shop belong to {here.folder}/other?]0;x. Fix: docker compose -p "
         )
         assert make.startswith("make: *** ") and done.stdout == ""
         assert here.calls() == []
@@ -276,6 +315,12 @@ def test_data_goes_only_after_its_volumes_were_named_and_somebody_agreed(repo_wi
             assert (typed.exitstatus == 0, here.calls()) == (bool(calls), calls), (arguments, answer)
         done = here.make("dev-down", f"ARGS={arguments} --yes")
         assert (done.returncode, here.calls()) == (0, [f"compose down {arguments}"])
+    row = ["1", "shop-app-1", "exited", "shop", "app", "", "", "", f"{'0a' * 32},/srv", "shop_default"]
+    theirs = ["2", "other", "exited", "other", "app", "", "", "", "1b" * 32, ""]
+    here.says(config(), [row, theirs], [])
+    done = here.make("dev-down", "ARGS=--volumes")
+    assert done.stderr.splitlines()[0] == "localdev: this deletes all data in the unnamed volume of shop-app-1"
+    assert here.calls() == []
     here.says(config(), [], ["other"])
     assert here.make("dev-down", "ARGS=--volumes").returncode == 0, "there is nothing to delete"
     assert here.calls() == ["compose down --volumes"]
@@ -329,7 +374,7 @@ def test_nothing_that_a_makefile_or_an_environment_sets_steers_our_targets(repo_
             done = here.make(*words, program=program)
             assert (done.returncode, here.calls(), done.stderr) == (0, calls, ""), (setting, words)
         assert here.make("-n", "dev-update", program=program).stdout == (
-            "sh .localdev/sh/stack.sh copier update --trust -a .copier-answers.localdev.yml \n"
+            "CDPATH= cd .localdev/.. && sh .localdev/sh/stack.sh copier update --trust -a .copier-answers.localdev.yml \n"
         )
         if not setting.startswith(("SHELL := /bin/false", ".SHELLFLAGS := -n")):
             assert here.make("-s", "mine", program=program).stdout == "Makefile all\n", setting
@@ -337,6 +382,50 @@ def test_nothing_that_a_makefile_or_an_environment_sets_steers_our_targets(repo_
     for name in ("ARGS", "COMPOSE", "COPIER", "LOCALDEV", "SHELL", "MAKEFILE_LIST"):
         assert here.make("dev-down", program=program, **{name: "-v"}).returncode == 0
         assert here.calls() == ["compose down"], name
+
+
+def test_arguments_of_another_target_are_not_ours(repo_with_fakes: Repo) -> None:
+    here = repo_with_fakes
+    (here.here / "Makefile").write_text("""include .localdev/localdev.mk
+test: dev-logs ; @printf '%s' "$(ARGS)"
+again: ; @$(MAKE) -s dev-logs
+down: dev-down
+""")
+    for goals, calls in (
+        (["test"], ["compose logs --follow --tail 100"]),
+        (["again"], ["compose logs --follow --tail 100"]),
+        (["dev-logs"], ["compose logs --follow --tail 100 -k"]),
+        (["down"], ["compose down -k"]),
+    ):
+        done = here.make("-s", *goals, "ARGS=-k")
+        assert (done.returncode, here.calls()) == (0, calls), (goals, done.stderr)
+
+
+def test_what_a_makefile_reads_of_dotenv_and_exports_does_not_reach_compose_with_its_quotes(
+    repo_with_fakes: Repo,
+) -> None:
+    here = repo_with_fakes
+    (here.here / ".env").write_text('COMPOSE_PROJECT_NAME="shop"\nREDIS_PORT="26379" # mine\nAPP=1\n')
+    (here.here / "Makefile").write_text("include .env\nexport\ninclude .localdev/localdev.mk\n")
+    (here.folder / "bin/docker").write_text(f"#!/bin/sh\nenv >{here.folder}/seen\n")
+    assert here.make("dev-logs").returncode == 0
+    seen = (here.folder / "seen").read_text().splitlines()
+    assert "APP=1" in seen and not [line for line in seen if line.startswith(("COMPOSE_", "REDIS_PORT="))]
+    # What the shell has counts, as it does for Compose itself.
+    (here.here / "Makefile").write_text("export\ninclude .localdev/localdev.mk\n")
+    assert here.make("dev-logs", REDIS_PORT="26380").returncode == 0
+    assert "REDIS_PORT=26380" in (here.folder / "seen").read_text().splitlines()
+
+
+def test_the_targets_work_in_their_own_folder_wherever_they_are_included_from(repo_with_fakes: Repo) -> None:
+    here = repo_with_fakes
+    (here.here / "sub").mkdir()
+    (here.here / "sub/Makefile").write_text("include ../.localdev/localdev.mk\n")
+    for folder in (here.here / "sub", here.here):
+        env = here.env | {"CDPATH": str(here.folder)}
+        done = subprocess.run(["make", "dev-up"], cwd=folder, env=env, capture_output=True, text=True, check=True)
+        assert here.calls() == ["compose up --detach --wait"], done
+        assert done.stdout.startswith("web  http://"), done
 
 
 def test_an_include_changes_neither_the_shell_nor_the_variables_of_theirs(repo_with_fakes: Repo) -> None:
@@ -439,7 +528,7 @@ def test_a_second_worktree_leaves_the_first_ones_containers_and_data(two, run: R
         done = make(second, *words)
         assert done.returncode != 0
         assert done.stderr.splitlines()[0].startswith(
-            f"localdev: the containers of the project two belong to {first}. Fix: make -C "
+            f"localdev: the containers of the project two belong to {first}. Fix: docker compose -p "
         )
     doctor = make(second, "dev-doctor", "ARGS=--json")
     assert "stack.elsewhere" in {finding["id"] for finding in json.loads(doctor.stdout)["findings"]}
@@ -470,6 +559,16 @@ def test_somebody_elses_service_or_container_on_our_volume_is_seen_as_compose_an
         )
     finally:
         (first / "compose.yaml").write_text(mine)
+    pause = ("redis:8-alpine", "sleep", "60")
+    command = ("docker", "run", "-d", "--rm", "--name", "postgres", "--network", "two_default", *pause)
+    run(*command, cwd=PROJECT, check=True)
+    try:
+        done = make(first, "dev-up")
+        assert done.stderr.splitlines()[0].startswith(
+            "localdev: the container postgres is called postgres in the network two_default, and so is postgres: "
+        )
+    finally:
+        run("docker", "stop", "-t", "0", "postgres", cwd=PROJECT, check=True)
     command = (
         "docker",
         "run",

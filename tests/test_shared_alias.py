@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,21 +19,21 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from box import UNITS, Box, Result, finish, need_box, on_terminal
-from conftest import Render, Run
+from conftest import Render
 from fakemac import FakeMac
 from fakemac.commands.base import DEFAULTS
 from fakemac.commands.base import State as MacState
 from laptop import DAEMONS
 from needs import linux_only, need_mac
-from versions import commit, release, with_every_release
+from nightly import examples
+from versions import with_format
 
 IPS = ("10.254.254.254", "10.254.254.253", "203.0.113.7")
 OWN = "local.host-alias.{}"
 # The second label of an address; two have the same one, and the first repo to come keeps it.
 SECOND = dict(zip(IPS, ("com.example.shared", "com.example.shared", "com.example.alone"), strict=True))
-# Their scripts know no --yes, and name only what adds the same address.
-OLD = ("v0.3.0", "v0.4.0")
-VERSIONS = (*OLD, "older", "current", "newer")
+# The releases that repos come from, by the format of their boot job; None is the working tree's.
+VERSIONS = {"older": 0, "current": None, "newer": 99}
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,6 @@ class Repo:
     def folder(self) -> str:
         """Return the name of its folder."""
         return f"{self.version} {self.label} {self.ip}"
-
-    @property
-    def is_old(self) -> bool:
-        """Tell whether its scripts are older than what this file is about."""
-        return self.version in OLD
 
 
 REPOS = [Repo(version, label, ip) for version in VERSIONS for ip in IPS for label in (OWN.format(ip), SECOND[ip])]
@@ -186,22 +180,17 @@ def act(machine: SharedMachine, fleet: list[Repo], verb: str, repo: Repo) -> Non
         assert asked == int(code == 0 and repo not in happy), told
         assert (out, err == "") == ("", repo in happy), told
         if code == 1:
-            # The old ones say an address as often as the boot job does.
-            assert re.search(f"{path} adds( {ip_of(before.files[repo.label])})+, not {repo.ip}[.]", err), told
-        elif repo not in happy and not repo.is_old:
+            assert f"{path} adds {ip_of(before.files[repo.label])}, not {repo.ip}." in err, told
+        elif repo not in happy:
             for label, ip in others(before, repo).items():
                 assert re.search(f"{re.escape(machine.job.format(label))} (claims|adds) {ip}[,.]", err), told
     elif verb.startswith("down"):
-        # The old ones know no --yes, and do not ask.
-        expected = (
-            (2, before) if repo.is_old and verb != "down" else after_down(before, repo, repo.is_old or verb != "down")
-        )
-        assert (code, after) == expected, told
+        assert (code, after) == after_down(before, repo, verb != "down"), told
         assert asked == int(after != before), told
         if code == 1 and not in_conflict(before, repo):
             assert any(machine.job.format(label) in err for label, ip in others(before, repo).items() if ip == repo.ip)
-        if not repo.is_old and (code == 4 or after != before):
-            assert re.search(rf"{re.escape(repo.ip)} .*every (repo|project) of this machine .* is cut off", err), told
+        if code == 4 or after != before:
+            assert re.search(rf"{re.escape(repo.ip)} .*every repo of this machine .* is cut off", err), told
     else:
         assert (after, asked) == (before, 0), told
         if verb == "plan":
@@ -222,11 +211,10 @@ def look(machine: SharedMachine, repos: list[Repo]) -> None:
     state = machine.state()
     for repo, (code, out) in zip(repos, machine.all_of(repos, "status"), strict=True):
         assert code == (0 if is_satisfied(state, repo, machine.texts[repo]) else 3), f"{repo}: {out}"
-        # The old ones call it a daemon.
-        assert re.search(rf"^(job|daemon) +{re.escape(machine.job.format(repo.label))}  ", out, re.M)
+        assert re.search(rf"^job +{re.escape(machine.job.format(repo.label))}  ", out, re.M)
         for label, ip in others(state, repo).items():
             row = f"also     {machine.job.format(label)}  {'claims' if ip == repo.ip else 'adds'} {ip}\n"
-            assert row in out or (repo.is_old and ip != repo.ip), f"{repo}: no row {row}{out}"
+            assert row in out, f"{repo}: no row {row}{out}"
     assert machine.state() == state
 
 
@@ -235,7 +223,7 @@ FLEETS = st.lists(st.sampled_from(REPOS), min_size=10, max_size=10)
 FIRST = st.integers(0, 10)
 STEPS = st.lists(st.tuples(st.sampled_from(VERBS), st.integers(0, 9)), min_size=12, max_size=14)
 SEQUENCES = settings(
-    max_examples=25,
+    max_examples=examples(25),
     derandomize=True,
     database=None,
     deadline=None,
@@ -267,56 +255,33 @@ def live(machine: SharedMachine, fleet: list[Repo], first: int, steps: list[tupl
 # --- the repos --------------------------------------------------------------------------------------------------------
 
 
+def job_of(version: str, text: str) -> str:
+    """Return the boot job `text` as `version` has it: another release has another format, and another text."""
+    if VERSIONS[version] is None:
+        return text
+    other = text.replace("[Install]", f"# {version}\n[Install]").replace("<true/>", f"<true/><!-- {version} -->")
+    assert other != text
+    return with_format(other, VERSIONS[version])
+
+
 @pytest.fixture(scope="session")
-def releases(rendered: Render, template: Path, run: Run, copier: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with all repos: really generated once per version, then with each label and address in their places."""
-    folder = tmp_path_factory.mktemp("releases")
+def repos(rendered: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all REPOS: one that was generated, with each boot job, label and address in their places."""
+    folder = tmp_path_factory.mktemp("repos")
     folder.chmod(0o755)
-
-    everything = with_every_release(tmp_path_factory.mktemp("versions") / "template", template, run)
-
-    def generated(version: str) -> Path:
-        made = folder.parent / f"from-{version}"
-        words = ("--skip-tasks", "--defaults", "--quiet", f"--vcs-ref={version}")
-        copier("copy", *words, everything, made, cwd=folder, check=True)
-        return made
-
-    def changed(version: str, formats: dict[str, int], more: dict[str, tuple[str, str]]) -> Path:
-        for kind, number in formats.items():
-            path = everything / f"template/.localdev/host-alias.{kind}.jinja"
-            text = re.sub(r"host-alias format \d+:", f"host-alias format {number}:", path.read_text())
-            old, new = more.get(kind, ("", ""))
-            assert old in text
-            path.write_text(text.replace(old, new, 1))
-        release(everything, run, version, {})
-        return generated(version)
-
-    more = {
-        "plist": ("<true/>", "<true/>\n\t<key>Umask</key>\n\t<integer>18</integer>"),
-        "service": ("[Install]", "# Of the future.\n[Install]"),
-    }
-    repos = {
-        "current": rendered(),
-        # Older units are those of the old scripts: whoever has the current ones has a unit with a runtime directory.
-        "older": changed("older", {"plist": 0}, {}),
-        "newer": changed("newer", {"plist": 99, "service": 99}, more),
-    }
-    repos |= {version: generated(version) for version in OLD}
-    generated_label = OWN.format(IPS[0])
+    source, generated_label = rendered() / ".localdev", OWN.format(IPS[0])
     for repo in REPOS:
         target = folder / repo.folder / ".localdev"
-        target.mkdir(parents=True)
-        for name in ("host-alias", "sh", "host-alias.conf", "host-alias.plist", "host-alias.service"):
-            source = repos[repo.version] / ".localdev" / name
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, target / name)
+        shutil.copytree(source / "sh", target / "sh")
+        shutil.copy(source / "host-alias", target)
         for kind in ("conf", "plist", "service"):
-            path = target / f"host-alias.{kind}"
-            text = path.read_text()
+            text = (source / f"host-alias.{kind}").read_text()
             assert IPS[0] in text
             # The name of a chain of iptables follows from the label.
             for old, new in ((sha1(generated_label), sha1(repo.label)), (generated_label, repo.label)):
                 text = text.replace(old, new)
-            path.write_text(text.replace(IPS[0], repo.ip))
+            text = text.replace(IPS[0], repo.ip)
+            (target / f"host-alias.{kind}").write_text(text if kind == "conf" else job_of(repo.version, text))
     return folder
 
 
@@ -380,8 +345,8 @@ class SharedLinux:
         on = frozenset(path.stem for path in wants.iterdir()) if wants.is_dir() else frozenset()
         run = self.inside / "run"
         assert {path.stem for path in (run / "systemd").glob("*.service")} == on
-        # The directory by which everybody sees that a unit is started; the first formats had none.
-        assert {path.name for path in run.glob("*.*")} == {label for label in on if "RuntimeDirectory=" in files[label]}
+        # The directory by which everybody sees that a unit is started.
+        assert {path.name for path in run.glob("*.*")} == on
         addresses = self.box.addresses()
         assert {(prefix, scope) for _, prefix, scope in addresses} <= {(32, "host")}
         return State(files, on, frozenset(address for address, _, _ in addresses))
@@ -409,14 +374,14 @@ class SharedLinux:
 @linux_only
 @pytest.mark.timeout(900)
 def test_no_repo_undoes_anothers_work_on_linux(
-    releases: Path, tmp_path_factory: pytest.TempPathFactory, clean_env: dict[str, str]
+    repos: Path, tmp_path_factory: pytest.TempPathFactory, clean_env: dict[str, str]
 ) -> None:
     need_box()
 
     @SEQUENCES
     @given(FLEETS, FIRST, STEPS)
     def sequence(fleet: list[Repo], first: int, steps: list[tuple[str, int]]) -> None:
-        machine = SharedLinux(releases, tmp_path_factory.mktemp("box"), clean_env)
+        machine = SharedLinux(repos, tmp_path_factory.mktemp("box"), clean_env)
         try:
             live(machine, fleet, first, steps)
         finally:
@@ -490,9 +455,9 @@ class SharedMac:
 
 
 @pytest.fixture(scope="session")
-def shared_mac(releases: Path, tmp_path_factory: pytest.TempPathFactory) -> SharedMac:
+def shared_mac(repos: Path, tmp_path_factory: pytest.TempPathFactory) -> SharedMac:
     need_mac()
-    return SharedMac(releases, tmp_path_factory.mktemp("mac") / "mac")
+    return SharedMac(repos, tmp_path_factory.mktemp("mac") / "mac")
 
 
 @pytest.mark.timeout(900)
@@ -512,15 +477,15 @@ Make = Callable[..., SharedMachine]
 
 @pytest.fixture(params=[pytest.param("linux", marks=linux_only), "macos"])
 def make_machine(
-    request: pytest.FixtureRequest, releases: Path, tmp_path_factory: pytest.TempPathFactory, clean_env: dict[str, str]
+    request: pytest.FixtureRequest, repos: Path, tmp_path_factory: pytest.TempPathFactory, clean_env: dict[str, str]
 ) -> Iterator[Make]:
     """Makes machines, of each system, with the repos of a folder: by default all."""
     boxes = contextlib.ExitStack()
 
-    def make(folder: Path = releases) -> SharedMachine:
+    def make(folder: Path = repos) -> SharedMachine:
         if request.param == "macos":
             shared = request.getfixturevalue("shared_mac")
-            return shared.fresh() if folder == releases else SharedMac(folder, tmp_path_factory.mktemp("mac") / "mac")
+            return shared.fresh() if folder == repos else SharedMac(folder, tmp_path_factory.mktemp("mac") / "mac")
         need_box()
         machine = SharedLinux(folder, tmp_path_factory.mktemp("box"), clean_env)
         boxes.callback(machine.box.close)
@@ -556,34 +521,27 @@ def removal(machine: SharedMachine, text: str, label: str) -> str:
     return line[1]
 
 
-@pytest.mark.parametrize("answer", ["n", "", "nay", "\x04"])
-def test_down_asks_and_a_no_changes_nothing(machine: SharedMachine, answer: str) -> None:
-    ours, theirs = named("current"), named("newer")
-    before, asked = set_up(machine, ours, theirs), machine.asked()
-    child = machine.on_terminal(ours, "down")
-    child.expect(r"Go on\? \[y/N\] ")
-    assert f"{ours.ip} from lo" in child.before
-    assert "every repo of this machine that uses the address is cut off" in child.before
-    child.send(answer if answer == "\x04" else f"{answer}\n")
-    code, text = finish(child)
-    assert (code, text.splitlines()[-1]) == (1, "host-alias: nothing was changed")
-    assert (machine.state(), machine.asked()) == (before, asked)
-    assert machine.say(theirs, "check") == (0, "", "")
-
-
-@pytest.mark.parametrize("answer", ["y", "Yes"])
-def test_after_a_yes_the_others_are_cut_off(machine: SharedMachine, answer: str) -> None:
+def test_down_asks_and_after_a_no_nothing_changes_and_after_a_yes_the_others_are_cut_off(
+    machine: SharedMachine,
+) -> None:
     ours, theirs, elsewhere = named("current"), named("newer"), named("older", SECOND[IPS[1]], IPS[1])
-    set_up(machine, ours, theirs, elsewhere)
-    asked = machine.asked()
-    child = machine.on_terminal(ours, "down")
-    child.expect(r"Go on\? \[y/N\] ")
-    child.sendline(answer)
-    code, text = finish(child)
-    assert (code, machine.asked() - asked) == (0, 1), text
-    assert machine.state() == set_up(machine, elsewhere)
-    assert machine.say(theirs, "check")[0] == 3
-    assert machine.say(elsewhere, "check") == (0, "", "")
+    for answer in ("n\n", "\n", "nay\n", "\x04", "y\n", "Yes\n"):
+        before, asked = set_up(machine, ours, theirs, elsewhere), machine.asked()
+        child = machine.on_terminal(ours, "down")
+        child.expect(r"Go on\? \[y/N\] ")
+        assert f"{ours.ip} from lo" in child.before
+        assert "every repo of this machine that uses the address is cut off" in child.before
+        child.send(answer)
+        code, text = finish(child)
+        if answer[0] not in "yY":
+            assert (code, text.splitlines()[-1]) == (1, "host-alias: nothing was changed"), answer
+            assert (machine.state(), machine.asked()) == (before, asked), answer
+            assert machine.say(theirs, "check") == (0, "", ""), answer
+        else:
+            assert (code, machine.asked() - asked) == (0, 1), text
+            assert machine.state() == set_up(machine, elsewhere), answer
+            assert machine.say(theirs, "check")[0] == 3, answer
+            assert machine.say(elsewhere, "check") == (0, "", ""), answer
 
 
 def test_on_a_mac_a_yes_is_followed_by_one_prompt_for_the_password(shared_mac: SharedMac) -> None:
@@ -600,15 +558,12 @@ def test_on_a_mac_a_yes_is_followed_by_one_prompt_for_the_password(shared_mac: S
     assert (machine.state(), machine.mac.prompts) == (State(), 1)
 
 
-@pytest.mark.parametrize("terminal", [False, True])
-def test_down_refuses_for_another_boot_job_and_its_commands_remove_that_one(
-    machine: SharedMachine, terminal: bool
-) -> None:
+def test_down_refuses_for_another_boot_job_and_its_commands_remove_that_one(machine: SharedMachine) -> None:
     ours, theirs = named("current"), named("current", SECOND[IPS[0]])
     both, asked = set_up(machine, ours, theirs), machine.asked()
-    code, text = finish(machine.on_terminal(ours, "down")) if terminal else machine.say(ours, "down", "--yes")[::2]
-    assert (code, machine.state(), machine.asked()) == (1, both, asked)
-    assert text.startswith(f"host-alias: {machine.job.format(theirs.label)} claims {ours.ip}, too")
+    for code, text in (finish(machine.on_terminal(ours, "down")), machine.say(ours, "down", "--yes")[::2]):
+        assert (code, machine.state(), machine.asked()) == (1, both, asked)
+        assert text.startswith(f"host-alias: {machine.job.format(theirs.label)} claims {ours.ip}, too")
     assert machine.paste(removal(machine, text, theirs.label))[0] == 0
     assert machine.state() == State({ours.label: both.files[ours.label]}, frozenset({ours.label}), both.addresses)
     machine.reboot()
@@ -617,7 +572,7 @@ def test_down_refuses_for_another_boot_job_and_its_commands_remove_that_one(
     assert machine.state() == State()
 
 
-@pytest.mark.parametrize("first", [None, "v0.4.0", "older"])
+@pytest.mark.parametrize("first", [None, "older"])
 def test_an_up_that_waited_for_the_password_leaves_what_a_newer_one_did_meanwhile(
     machine: SharedMachine, first: str | None
 ) -> None:
@@ -625,8 +580,7 @@ def test_an_up_that_waited_for_the_password_leaves_what_a_newer_one_did_meanwhil
     if first:
         set_up(machine, named(first))
     code, commands, _ = machine.say(ours, "plan")
-    differs = first is None or machine.texts[named(first)] != machine.texts[ours]
-    assert (code, "mv -f" in commands) == (0, differs)
+    assert (code, "mv -f" in commands) == (0, True)
     newest = set_up(machine, theirs)
     assert machine.paste(commands)[0] == 0
     assert machine.state() == newest
@@ -635,36 +589,26 @@ def test_an_up_that_waited_for_the_password_leaves_what_a_newer_one_did_meanwhil
 
 # --- label or address changed by an update ----------------------------------------------------------------------------
 
-NEW_IP, NEW_LABEL = IPS[1], "com.example.new"
-CHANGES = {
-    "address": {"alias_ip": NEW_IP},
-    "label": {"alias_label": NEW_LABEL},
-    "both": {"alias_ip": NEW_IP, "alias_label": NEW_LABEL},
-}
 BEFORE = named("before")
+# What the repo is afterwards. With another address the label follows; tests/test_update.py shows it.
+CHANGES = {
+    "address": named("after", ip=IPS[1]),
+    "label": named("after", "com.example.new"),
+    "both": named("after", "com.example.new", IPS[1]),
+}
 
 
 @pytest.fixture(scope="session")
-def updated(
-    rendered: Render, run: Run, releases: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, tuple[Path, Repo]]:
-    """Repos whose answers `make dev-update` changed, by CHANGES: a folder with the repo before and after, and the latter."""
+def updated(rendered: Render, repos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Repo]]:
+    """By CHANGES: a folder with the repo before and after, and the latter. An update makes what a fresh copy is."""
     made = {}
-    for change, answers in CHANGES.items():
-        folder = tmp_path_factory.mktemp("updated")
+    for change, after in CHANGES.items():
+        folder, neighbour = tmp_path_factory.mktemp("updated"), named("current", SECOND[BEFORE.ip])
         folder.chmod(0o755)
-        repo = Path(shutil.copytree(rendered(), folder / BEFORE.folder))
-        commit(repo, run)
-        options = " ".join(f"-d {name}={value}" for name, value in answers.items())
-        copier = f"LOCALDEV_COPIER={sys.executable} -m copier"
-        after = Path(shutil.copytree(repo, folder / "after"))
-        run("make", "-s", "dev-update", copier, f"ARGS=--defaults {options}", cwd=after, check=True)
-        conf = dict(line.split("=", 1) for line in (after / ".localdev/host-alias.conf").read_text().splitlines()[1:])
-        there = Repo("after", conf["label"], conf["ip"])
-        after.rename(folder / there.folder)
-        neighbour = named("current", SECOND[BEFORE.ip])
-        shutil.copytree(releases / neighbour.folder, folder / neighbour.folder)
-        made[change] = folder, there
+        shutil.copytree(rendered(), folder / BEFORE.folder)
+        shutil.copytree(rendered(alias_ip=after.ip, alias_label=after.label), folder / after.folder)
+        shutil.copytree(repos / neighbour.folder, folder / neighbour.folder)
+        made[change] = folder, after
     return made
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # Short names for the scripts in this folder; `make dev-help` lists them. Written for GNU make 3.81, which macOS ships.
 #   make dev-down ARGS=--volumes     more arguments for the command behind a target: on make's command line, nowhere else
 #   LOCALDEV_COMPOSE="podman compose" make dev-up, LOCALDEV_COPIER="pipx run copier" make dev-update: other commands
@@ -9,11 +10,20 @@
 LOCALDEV_FILE := $(lastword $(MAKEFILE_LIST))
 LOCALDEV_FOLDER := $(patsubst %/,%,$(dir $(LOCALDEV_FILE)))
 LOCALDEV_GOAL := $(.DEFAULT_GOAL)
-LOCALDEV_ARGS := $(if $(filter command,$(origin ARGS)),$(ARGS))
 LOCALDEV_COMPOSE ?= docker compose
+LOCALDEV_COPIER ?=
 LOCALDEV_TARGETS := dev-help dev-up dev-down dev-status dev-doctor dev-urls dev-env dev-logs dev-reload dev-tls dev-hosts \
 	dev-hosts-down dev-alias dev-alias-down dev-update
-LOCALDEV_STACK = sh $(LOCALDEV_FOLDER)/sh/stack.sh
+# ARGS in `make test ARGS=-v` is for a test, also where it needs dev-up, and so is what a $(MAKE) in a recipe passes on. For
+# ours it is where one is asked for, or its short name of the Makefile that came with this: make down.
+LOCALDEV_ASKED := $(filter $(LOCALDEV_TARGETS) $(LOCALDEV_TARGETS:dev-%=%),$(MAKECMDGOALS))
+LOCALDEV_ARGS := $(if $(filter command,$(origin ARGS)),$(if $(filter 0,$(MAKELEVEL)),$(if $(LOCALDEV_ASKED),$(ARGS))))
+# `include .env` and `export` give Compose what is in .env, its quotes and comments included. Compose reads .env itself.
+LOCALDEV_UNSET = $(strip $(foreach name,$(filter COMPOSE_% DOCKER_% %_PORT,$(filter-out LOCALDEV_%,$(.VARIABLES))),$(if \
+	$(filter file override,$(origin $(name))),-u $(name))))
+# In the folder that .localdev is in, wherever your Makefile is.
+LOCALDEV_RUN = CDPATH= cd $(LOCALDEV_FOLDER)/.. && $(if $(LOCALDEV_UNSET),env $(LOCALDEV_UNSET) )
+LOCALDEV_STACK = $(LOCALDEV_RUN)sh .localdev/sh/stack.sh
 
 .PHONY: $(LOCALDEV_TARGETS)
 ifneq ($(filter undefine,$(.FEATURES)),)
@@ -46,7 +56,7 @@ dev-urls: ; @$(LOCALDEV_STACK) urls
 dev-env: ; @$(LOCALDEV_STACK) env
 
 ## dev-logs: follow the containers' logs (ARGS=proxy for one)
-dev-logs: ; @$(LOCALDEV_COMPOSE) logs --follow --tail 100 $(LOCALDEV_ARGS)
+dev-logs: ; @$(LOCALDEV_RUN)$(LOCALDEV_COMPOSE) logs --follow --tail 100 $(LOCALDEV_ARGS)
 
 ## dev-reload: use an edited .localdev/routes or .localdev/proxy/custom; on an error the old ones stay
 dev-reload: ; @$(LOCALDEV_STACK) reload $(LOCALDEV_COMPOSE)
@@ -55,19 +65,19 @@ dev-reload: ; @$(LOCALDEV_STACK) reload $(LOCALDEV_COMPOSE)
 dev-tls: ; @$(LOCALDEV_STACK) tls $(LOCALDEV_COMPOSE)
 
 ## dev-hosts: point the hosts in .localdev/routes at this machine, in /etc/hosts; asks first (ARGS=--yes: does not)
-dev-hosts: ; @sh $(LOCALDEV_FOLDER)/sh/hosts.sh add $(LOCALDEV_ARGS)
+dev-hosts: ; @$(LOCALDEV_RUN)sh .localdev/sh/hosts.sh add $(LOCALDEV_ARGS)
 
 ## dev-hosts-down: take the hosts of .localdev/routes out of /etc/hosts again
-dev-hosts-down: ; @sh $(LOCALDEV_FOLDER)/sh/hosts.sh remove $(LOCALDEV_ARGS)
+dev-hosts-down: ; @$(LOCALDEV_RUN)sh .localdev/sh/hosts.sh remove $(LOCALDEV_ARGS)
 
 ## dev-alias: give this machine the alias IP; asks for root only when it is missing
-dev-alias: ; @sh $(LOCALDEV_FOLDER)/host-alias up
+dev-alias: ; @$(LOCALDEV_RUN)sh .localdev/host-alias up
 
 ## dev-alias-down: remove the alias IP and its boot job from this machine; asks first (ARGS=--yes: does not)
-dev-alias-down: ; @sh $(LOCALDEV_FOLDER)/host-alias down $(LOCALDEV_ARGS)
+dev-alias-down: ; @$(LOCALDEV_RUN)sh .localdev/host-alias down $(LOCALDEV_ARGS)
 
 ## dev-update: bring fixes from the template, or change an answer (ARGS="-d web_port=8081")
-dev-update: ; @$(or $(LOCALDEV_COPIER),$(LOCALDEV_STACK) copier) update --trust -a .copier-answers.localdev.yml $(LOCALDEV_ARGS)
+dev-update: ; @$(LOCALDEV_RUN)$(or $(LOCALDEV_COPIER),sh .localdev/sh/stack.sh copier) update --trust -a .copier-answers.localdev.yml $(LOCALDEV_ARGS)
 
 .DEFAULT_GOAL := $(LOCALDEV_GOAL)
 # With a second name in this list, `make help` of the kind that greps $(MAKEFILE_LIST) puts file names before the targets.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # routes.awk: the one parser of the file routes. POSIX awk: busybox, mawk, gawk and macOS's awk print the same.
 #
 #   awk -v want=urls  -f routes.awk host-alias.conf [.env] routes   for people: service, URLs, where it is looked for

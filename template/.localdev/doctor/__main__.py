@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """doctor: what of this stack works, what does not, and the command that fixes it. Changes nothing.
 
 python3 .localdev/doctor [--json]    exit code 0: everything works, 1: something does not, 2: usage

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The alias: on the interface, added again at boot, in nobody's way, and out of the LAN's reach."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """macOS: what this machine says about addresses, routes, sockets and processes. Same functions as linux.py."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The container engine and Compose: which ones, new enough, and able to reach this machine at the alias."""
 
 from __future__ import annotations

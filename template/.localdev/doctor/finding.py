@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a check finds."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The one rule that lets containers reach one port of the alias through this machine's firewall, and nothing more."""
 
 from __future__ import annotations

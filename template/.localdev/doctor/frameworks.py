@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Which framework a process is, and the exact change that lets it listen on the alias."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Linux: what this machine says about addresses, routes, sockets and processes. Same functions as darwin.py."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Whether this machine's own resolver leads each host in routes to the proxy, at 127.0.0.1."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The project as its files describe it: host-alias.conf, and routes as routes.awk reads it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The findings, for people and for tools."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Each route as the proxy sees it: a TCP connection from inside its container, then HTTP through it.
 
 ping proves nothing: some runtimes answer it for addresses that do not exist, others drop it.
@@ -108,8 +109,7 @@ def probe(
 def published_port(proxy: dict[str, Any]) -> int:
     """Return the port of 127.0.0.1 where the container `proxy` answers, 0 for none: only Compose knows what .env made of it."""
     variables = dict(word.split("=", 1) for word in proxy.get("Config", {}).get("Env") or [] if "=" in word)
-    # The first releases had the same port inside for all.
-    inside = variables.get("LOCALDEV_HTTP_PORT", "8080")
+    inside = variables.get("LOCALDEV_HTTP_PORT")
     published = (proxy.get("NetworkSettings", {}).get("Ports") or {}).get(f"{inside}/tcp") or [{}]
     return int(published[0].get("HostPort") or 0)
 

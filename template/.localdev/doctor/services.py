@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Who listens on each native service's port, and on which address: the alias, everything, or where containers do not get."""
 
 from __future__ import annotations

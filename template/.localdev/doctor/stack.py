@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The containers: there, running, healthy, and made with this alias."""
 
 from __future__ import annotations
@@ -38,14 +39,15 @@ def check_owners(engine: Engine) -> Iterator[Finding]:
     words = engine.project.compose
     try:
         config, found = compose.config(words), compose.containers(words)
+        names = compose.names_in_networks(words, owners.in_our_networks(config, found))
     except compose.UnknownError as error:
         text = f"whether other containers use this stack's volumes and names is unknown: `{error}` fails"
         yield warn("stack.unknown", "stack", text)
         return
     named = compose.files_are_named(words)
-    for refusal in owners.elsewhere(config, found, os.getcwd(), named, orphans=False):
+    for refusal in owners.elsewhere(config, found, os.getcwd(), named, words):
         yield fail("stack.elsewhere", "stack", *refusal)
-    for refusal in (*owners.conflicts(config), *owners.strangers(config, found)):
+    for refusal in (*owners.conflicts(config), *owners.strangers(config, found, names)):
         yield fail("stack.shared", "stack", *refusal)
 
 

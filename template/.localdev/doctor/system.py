@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """This machine, macOS or Linux: as in the shell scripts, a file decides which one it is."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What every check needs: to run a command, to do things at the same time, to do a thing only once."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MIT
 # Runs in the proxy's container.
 #
 #   entrypoint.sh start    makes the configuration from routes and becomes nginx

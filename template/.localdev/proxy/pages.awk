@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # pages.awk: writes the pages that people see, from the sources in pages/, into the folder `into`. Runs after routes.awk
 # and nginx.awk, with the sources as its last arguments. A source is a file as it shall be, in which
 #
@@ -54,6 +55,8 @@ function write_pages(    i, name) {
 	for (i = 1; i <= file_count; i++) {
 		name = files[i]
 		sub(/.*\//, "", name)
+		# Without this ending tools that read every JSON file would refuse what is none yet.
+		sub(/\.source$/, "", name)
 		path_of[name] = files[i]
 	}
 	for (name in path_of) {

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # shellcheck shell=sh disable=SC2034,SC2154 # the scripts and their parts share their variables
 # macOS: the address is an alias of lo0, and launchd adds it at boot. Same functions as linux.sh.
 

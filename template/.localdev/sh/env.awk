@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # env.awk: prints the environment for native services, for eval in sh, bash, zsh or direnv and for fish's source. Runs
 # after routes.awk: awk -v want=env -f routes.awk -f sh/env.awk host-alias.conf [.env] routes
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # hosts.awk: where a project's block is in /etc/hosts.
 #
 #   awk -v begin=LINE -v end=LINE -v file=NAME -f hosts.awk </etc/hosts

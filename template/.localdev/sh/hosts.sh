@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MIT
 # hosts.sh: this project's hosts in /etc/hosts, between two marks of its own; all else in the file stays byte for byte.
 #
 #   hosts.sh add [--yes]      lead every host in routes to 127.0.0.1

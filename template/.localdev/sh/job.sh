@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # shellcheck shell=sh disable=SC2034,SC2154 # the scripts and their parts share their variables
 # The alias and its boot job, on every system: what is there, what other boot jobs do, and the commands that write ours.
 # Functions that run before every start of the containers start no process: they use the shell's own words only.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # shellcheck shell=sh disable=SC2034,SC2154 # the scripts and their parts share their variables
 # Linux: the address is on lo, and systemd adds it at boot. Same functions as darwin.sh.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # shellcheck shell=sh disable=SC2154 # a part of host-alias and of stack.sh, which set localdev
 # What differs between systems: the part for this one, of which each has the same functions.
 # shellcheck source-path=SCRIPTDIR

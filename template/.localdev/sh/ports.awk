@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # ports.awk: which of our ports are busy? POSIX awk: busybox, mawk, gawk and macOS's awk print the same.
 #
 #   awk -v wanted=' proxy redis ' -f ports.awk part=compose compose.yaml [part=dotenv .env]... part=sockets LISTING

@@ -1,4 +1,5 @@
-# shellcheck shell=sh disable=SC2154 # a part of stack.sh, which sets localdev
+# SPDX-License-Identifier: MIT
+# shellcheck shell=sh disable=SC2154 # a part of stack.sh, which sets localdev and project_name
 # Is one of our ports taken? By whom, and which variable moves ours? Asked before each start of the containers, so while
 # all ports are free it costs two processes. The engine is asked only when one is busy.
 
@@ -13,7 +14,7 @@ refuse_busy_ports() {
 	busy=$(busy_ports "$services") || exit 1
 	[ -n "$busy" ] || return 0
 
-	answered=yes refused=no name=$(project_name)
+	answered=yes refused=no name=$project_name
 	# shellcheck disable=SC2086 # words
 	containers=$(engine_containers $1) || answered=no
 	busy=$(add_containers "$busy" "$containers")
@@ -92,16 +93,6 @@ add_containers() {
 			}
 		}
 		END { for (i = 1; i <= count; i++) print line[i] "|" holder[i] }'
-}
-
-# project_name: prints the name of this project where it is easily known, '' otherwise
-project_name() {
-	file=$(root_compose_file)
-	if [ -n "${COMPOSE_PROJECT_NAME:-}" ]; then
-		printf '%s' "$COMPOSE_PROJECT_NAME"
-	elif [ -n "$file" ]; then
-		awk '/^name:/ { gsub(/["\047\r]/, "", $2); print $2; exit }' "$file"
-	fi
 }
 
 # is_ours ID PROJECT COMPOSE...: does Compose manage the container ID, of PROJECT, here? A project gets its name in many

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MIT
 # stack.sh: what make's targets do around Compose, so that a failure ends in one line that says what to do.
 #
 #   stack.sh up COMPOSE... [-- ARGUMENT...]      give the machine the alias, start, wait until healthy, print the URLs
@@ -11,14 +12,15 @@
 #   stack.sh env                                 print the environment for native services, for eval
 #   stack.sh copier ARGUMENT...                  Copier, or uvx copier where it is not installed
 #
-# COMPOSE is the command, e.g. docker compose. Runs in the repo's root, like Compose itself.
+# COMPOSE is the command, e.g. docker compose.
 set -eu
 LC_ALL=C
 export LC_ALL
-unset IFS
-case $0 in */*) localdev=${0%/*}/.. ;; *) localdev=.. ;; esac
-# .localdev/sh/.. is localdev: messages shall name files as people know them.
-case $localdev in */sh/..) localdev=${localdev%/sh/..} ;; esac
+unset IFS CDPATH
+# The repo's root, wherever a Makefile includes the targets from; messages name files as people know them there.
+case $0 in */*) cd "${0%/*}/../.." ;; *) cd ../.. ;; esac
+localdev=.localdev
+project_name=''
 # The certificate with its key, made by `stack.sh tls`. It stays on this machine.
 certificate=$localdev/tls.pem
 names_changed=no
@@ -49,13 +51,13 @@ write_names() {
 	fi
 }
 
-# may VERB: exits where VERB would harm containers or data that are not this checkout's. Where that cannot be known it
-# returns, and sets is_known to no
+# may VERB: exits where VERB would harm containers or data that are not this checkout's; sets project_name.
+# Where nothing can be known it returns, and sets is_known to no
 # shellcheck disable=SC2086
 may() {
 	need_python
 	code=0 is_known=yes
-	python3 -I -B "$localdev/stack" before "$1" $compose -- $arguments || code=$?
+	project_name=$(python3 -I -B "$localdev/stack" before "$1" $compose -- $arguments) || code=$?
 	case $code in
 	0) ;;
 	3) is_known=no ;;

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MIT
 # update-pr.sh: what .github/workflows/localdev-update.yml runs: a new version of the template becomes one pull request.
 #
 # Needs git, gh, pipx and a clean checkout with its whole history; GitHub's runners have them. Does nothing when there is

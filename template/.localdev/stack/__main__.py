@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: MIT
 """python3 -I -B .localdev/stack VERB: what make's targets need Python for. Runs in the repo's root, like Compose itself.
 
     before up|reload|tls COMPOSE... [-- ARGUMENT...]    may the verb run?
     down COMPOSE... [-- ARGUMENT...]                    stop the stack; --yes among the arguments: do not ask
 
-Both refuse where the verb would harm containers or data that are not this checkout's, one line for each reason; `down` asks
-before it deletes volumes. Exit code 0: yes, or done; 1: no; 2: usage; 3: unknown, as Compose or the engine does not answer;
+Both refuse where the verb would harm containers or data that are not this checkout's, one line for each reason. `before` prints
+the project's name. `down` asks before it deletes volumes. Exit code 0: yes, or done; 1: no; 2: usage; 3: unknown, as Compose or the engine does not answer;
 4: nobody could be asked; 5: Compose failed, and said why.
 """
 
@@ -30,14 +31,23 @@ def deletes_volumes(arguments: list[str]) -> bool:
     return any(re.match(r"--volumes(=|\Z)|-[a-z]*v", word) for word in arguments)
 
 
-def may_delete(words: list[str], config: dict, arguments: list[str]) -> int:
-    """Name the volumes that would be deleted, and ask; return an exit code. --yes among the arguments is the answer."""
-    declared = (config.get("volumes") or {}).values()
-    names = sorted({volume["name"] for volume in declared if not volume.get("external")} & compose.volumes(words))
+def data_in(config: dict, found: list[compose.Container], volumes: frozenset[str]) -> list[str]:
+    """Return what `docker compose down --volumes` deletes: declared volumes, and unnamed ones by their container."""
+    declared = {volume["name"] for volume in (config.get("volumes") or {}).values() if not volume.get("external")}
+    unnamed = {
+        f"the unnamed volume of {container.name}"
+        for container in found
+        if container.project == config["name"] and any(re.fullmatch("[0-9a-f]{64}", name) for name in container.mounts)
+    }
+    return sorted(declared & volumes) + sorted(unnamed)
+
+
+def may_delete(names: list[str], is_agreed: bool) -> int:
+    """Name what would be deleted, and ask unless somebody agreed already; return an exit code."""
     if not names:
         return 0
-    print(f"localdev: this deletes all data in {', '.join(names)}", file=sys.stderr)
-    if "--yes" in arguments:
+    say(f"this deletes all data in {', '.join(names)}")
+    if is_agreed:
         return 0
     try:
         if os.environ.get("CI"):
@@ -59,21 +69,25 @@ def before(verb: str, words: list[str], arguments: list[str]) -> int:
     """Tell whether `verb` may run, see the top; `words` is the command for Compose. Raises compose.UnknownError."""
     here = os.getcwd()
     config = compose.config(words)
-    starts, deletes = verb in ("up", "tls"), verb == "down" and deletes_volumes(arguments)
+    starts = verb in ("up", "tls")
     refusals = []
     if starts:
         refusals += [*owners.missing(config, here, settings.services(owners.FOLDER)), *owners.conflicts(config)]
     if not refusals:
         found = compose.containers(words)
-        orphans = deletes or "--remove-orphans" in arguments
-        refusals += owners.elsewhere(config, found, here, compose.files_are_named(words), orphans)
+        refusals += owners.elsewhere(config, found, here, compose.files_are_named(words), words)
         if starts:
-            refusals += owners.strangers(config, found)
+            names = compose.names_in_networks(words, owners.in_our_networks(config, found))
+            refusals += owners.strangers(config, found, names)
     for line in refusals:
         say(str(line))
     if refusals:
         return 1
-    return may_delete(words, config, arguments) if deletes else 0
+    if verb == "down" and deletes_volumes(arguments):
+        return may_delete(data_in(config, found, compose.volumes(words)), "--yes" in arguments)
+    if verb != "down":
+        print(config["name"])
+    return 0
 
 
 def down(words: list[str], arguments: list[str]) -> int:

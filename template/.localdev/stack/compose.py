@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: MIT
 """What Compose and its engine say of this project. Their formats are read by their own tools, never by us."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 PATIENCE = 30.0
 # Compose's own labels: https://docs.docker.com/reference/compose-file/services/#labels
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
-FOLDER = "com.docker.compose.project.working_dir"
+FOLDER, FILES = "com.docker.compose.project.working_dir", "com.docker.compose.project.config_files"
 # The label of every service in .localdev/compose.yaml; its value is the service's name.
 OURS = "local.host-alias.service"
 
@@ -23,13 +25,15 @@ class UnknownError(Exception):
 
 @dataclass(frozen=True)
 class Container:
-    """A container of this machine's engine; `folder` is where Compose was called, `ours` the service of ours that it is."""
+    """A container of this machine's engine; `folder` and `files` are where Compose was called, `ours` is our label."""
 
+    id: str
     name: str
     state: str
     project: str
     service: str
     folder: str
+    files: str
     ours: str
     mounts: frozenset[str]
     networks: frozenset[str]
@@ -38,6 +42,11 @@ class Container:
     def runs(self) -> bool:
         """Whether a process of it may use its volumes now."""
         return self.state not in ("created", "exited", "dead")
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is a service of .localdev/compose.yaml: `extends` copies the label, but not the service's name."""
+        return bool(self.ours) and self.ours == self.service
 
 
 def engine_of(compose: list[str]) -> list[str]:
@@ -52,13 +61,12 @@ def engine_of(compose: list[str]) -> list[str]:
 
 def files_are_named(words: list[str]) -> bool:
     """Tell whether somebody names the Compose files or their folder, instead of leaving it to Compose to find them."""
-    if os.environ.get("COMPOSE_FILE") or any(
-        word.startswith(("-f", "--file", "--project-directory")) for word in words
-    ):
+    options = ("-f", "--file", "--project-directory", "--env-file")
+    if os.environ.get("COMPOSE_FILE") or any(word.startswith(options) for word in words):
         return True
     try:
         with open(".env", encoding="utf-8", errors="replace") as file:
-            return "COMPOSE_FILE" in file.read()
+            return bool(re.search(r"(?m)^\s*(export\s+)?COMPOSE_FILE\s*[=:]", file.read()))
     except OSError:
         return False
 
@@ -83,7 +91,8 @@ def config(compose: list[str]) -> dict[str, Any]:
     # A service of a profile that nobody uses may name an env_file that is not there.
     for profiles in (["--profile", "*"], []):
         try:
-            found = json.loads(answer(*compose, *profiles, "config", "--format", "json"))
+            # Compose doubles each `$`, for what it prints to be a Compose file again.
+            found = json.loads(answer(*compose, *profiles, "config", "--format", "json").replace("$$", "$"))
         except UnknownError as error:
             last = error
         except ValueError:
@@ -96,17 +105,42 @@ def config(compose: list[str]) -> dict[str, Any]:
 
 def containers(compose: list[str]) -> list[Container]:
     """Return all containers of the engine, those that do not run included. Raises UnknownError when it does not answer."""
-    fields = [".Names", ".State", *(f'(.Label "{label}")' for label in (PROJECT, SERVICE, FOLDER, OURS))]
-    row = "[" + ",".join("{{json " + field + "}}" for field in [*fields, ".Mounts", ".Networks"]) + "]"
+    labels = (f'(.Label "{label}")' for label in (PROJECT, SERVICE, FOLDER, FILES, OURS))
+    fields = [".ID", ".Names", ".State", *labels, ".Mounts", ".Networks"]
+    row = "[" + ",".join("{{json " + field + "}}" for field in fields) + "]"
     command = [*engine_of(compose), "ps", "--all", "--no-trunc", "--format", row]
     try:
         rows = [json.loads(line) for line in answer(*command).splitlines() if line]
-        return [
-            Container(*(str(text or "") for text in first), *(frozenset(str(text).split(",")) for text in lists))
-            for *first, mounts, networks in rows
-            for lists in [(mounts, networks)]
-        ]
+        return [container_of(*(str(field or "") for field in fields)) for fields in rows]
     except (TypeError, ValueError) as error:
+        raise UnknownError(" ".join(command)) from error
+
+
+def container_of(id: str, names: str, *fields: str) -> Container:
+    """Return the container of a row of `docker ps`."""
+    *texts, mounts, networks = fields
+    # With legacy links the names that other containers have for it are there, too: OTHER/ALIAS.
+    name = next((name for name in names.split(",") if "/" not in name), names)
+    return Container(id, name, *texts, frozenset(mounts.split(",")), frozenset(networks.split(",")))
+
+
+def names_in_networks(compose: list[str], found: list[Container]) -> dict[str, dict[str, set[str]]]:
+    """Return, by id and network, the names by which other containers reach those of `found`.
+
+    Raises UnknownError when the engine does not answer, or a container has just gone.
+    """
+    if not found:
+        return {}
+    command = [*engine_of(compose), "inspect", *(container.id for container in found)]
+    try:
+        return {
+            about["Id"]: {
+                network: {about["Name"].lstrip("/"), *(end.get("Aliases") or []), *(end.get("DNSNames") or [])}
+                for network, end in about["NetworkSettings"]["Networks"].items()
+            }
+            for about in json.loads(answer(*command))
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnknownError(" ".join(command)) from error
 
 

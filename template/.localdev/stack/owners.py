@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Whose are the containers, volumes and names of this project? Each answer is a Refusal: what is wrong, and what to do.
 
 Two servers on one volume lose rows; a second checkout under the same project name re-creates the first one's containers.
@@ -6,7 +7,6 @@ Two servers on one volume lose rows; a second checkout under the same project na
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ from compose import OURS, Container
 FOLDER = ".localdev"
 LOSS = "two servers on one data folder lose rows"
 EITHER = "other containers would reach either of them"
+# https://docs.docker.com/compose/intro/compose-application-model/#the-compose-file
+COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 
 Config = dict[str, Any]
 
@@ -32,26 +34,42 @@ class Refusal(NamedTuple):
 
 def our_services(config: Config) -> list[str]:
     """Return the services of `config` that .localdev/compose.yaml brought, by their label."""
-    return [name for name, service in (config.get("services") or {}).items() if (service.get("labels") or {}).get(OURS)]
+    services = (config.get("services") or {}).items()
+    # The label's value, too: a service of theirs that extends one of ours has the label, and another name.
+    return [name for name, service in services if (service.get("labels") or {}).get(OURS) == name]
 
 
 def volumes_of(config: Config, service: str) -> set[str]:
     """Return the volumes that `service` mounts, by the names that the engine has for them."""
     known = config.get("volumes") or {}
-    mounted = (mount for mount in config["services"][service].get("volumes") or [] if mount.get("type") == "volume")
-    names = {mount["source"] for mount in mounted if mount.get("source")}
-    # volumes_from mounts what another service has: NAME or NAME:ro. https://docs.docker.com/reference/compose-file/services
-    lenders = {entry.split(":")[0] for entry in config["services"][service].get("volumes_from") or []}
-    lent = (volumes_of(config, lender) for lender in lenders - {service} if lender in config["services"])
-    return {(known.get(name) or {}).get("name", name) for name in names}.union(*lent)
+    found = set()
+    for mount in config["services"][service].get("volumes") or []:
+        source = mount.get("source") or ""
+        if mount.get("type") == "volume" and source:
+            found.add((known.get(source) or {}).get("name", source))
+        elif source.endswith("/_data"):  # the engine's own folder of a volume
+            found.add(source.split("/")[-2])
+    # volumes_from mounts what another service or container has: NAME, NAME:ro or container:NAME.
+    # https://docs.docker.com/reference/compose-file/services/#volumes_from
+    for entry in config["services"][service].get("volumes_from") or []:
+        _, is_container, rest = entry.partition("container:")
+        lender = (rest if is_container else entry).split(":")[0]
+        named = {container_name(config, name): name for name in config["services"]}
+        lender = named.get(lender, lender) if is_container else lender
+        if lender in config["services"] and lender != service:
+            found |= volumes_of(config, lender)
+    return found
 
 
 def names_of(config: Config, service: str) -> dict[str, set[str]]:
-    """Return, by network, the names under which `service` is found there, its own name left out."""
-    found = config["services"][service]
-    own = {found["container_name"]} if found.get("container_name") else set()
-    networks = found.get("networks") or {}
-    return {network: own | set((said or {}).get("aliases") or []) for network, said in networks.items()}
+    """Return, by the engine's name of each network, the names under which `service` is found there."""
+    found, known = config["services"][service], config.get("networks") or {}
+    # Engine 20.10 takes the hostname for one, too.
+    own = {service, *(str(found[key]) for key in ("container_name", "hostname") if found.get(key))}
+    return {
+        (known.get(network) or {}).get("name", network): own | set((said or {}).get("aliases") or [])
+        for network, said in (found.get("networks") or {}).items()
+    }
 
 
 def container_name(config: Config, service: str) -> str:
@@ -62,6 +80,11 @@ def container_name(config: Config, service: str) -> str:
 def conflicts(config: Config) -> Iterator[Refusal]:
     """Find the services of the Compose files that use a volume, a network name or a container name of ours."""
     ours = our_services(config)
+    for our in ours:
+        for volume in sorted(volumes_of(config, our)):
+            if not volume.startswith(f"{config['name']}_localdev-"):
+                text = f"a service {our} of yours is merged into ours: it has the volume {volume}"
+                yield Refusal(text, f"give yours another name than {our}")
     for service in sorted(set(config.get("services") or {}) - set(ours)):
         theirs = names_of(config, service)
         for our in ours:
@@ -74,72 +97,92 @@ def conflicts(config: Config) -> Iterator[Refusal]:
                 yield Refusal(text, f"give {service} another container_name")
                 continue
             for network, names in names_of(config, our).items():
-                for name in sorted((names | {our}) & theirs.get(network, set())):
+                for name in sorted(names & theirs.get(network, set())):
                     text = f"the service {service} is called {name} in the network {network}, and so is {our}: {EITHER}"
                     yield Refusal(text, f"give {service} another name there")
 
 
-def strangers(config: Config, found: list[Container]) -> Iterator[Refusal]:
-    """Find the containers that use a volume, a network name or a container name of ours without being ours."""
-    project, ours = config["name"], our_services(config)
-    networks = config.get("networks") or {}
-    for container in found:
-        if container.project == project and (container.ours or container.service in ours):
-            continue
+def others(config: Config, found: list[Container]) -> list[Container]:
+    """Return the containers of `found` that are no service of ours in this project."""
+    return [item for item in found if not (item.project == config["name"] and item.is_ours)]
+
+
+def in_our_networks(config: Config, found: list[Container]) -> list[Container]:
+    """Return the running containers of others in a network of ours."""
+    ours = set().union(*(names_of(config, our) for our in our_services(config)))
+    return [item for item in others(config, found) if item.runs and item.networks & ours]
+
+
+def strangers(config: Config, found: list[Container], names: dict[str, dict[str, set[str]]]) -> Iterator[Refusal]:
+    """Find the containers that use a volume, a network name or a container name of ours without being ours.
+
+    `names` is what compose.names_in_networks says of those in our networks.
+    """
+    for container in others(config, found):
         whose = f"the container {container.name}"
         whose += f" of the project {container.project}" if container.project else ""
-        for our in ours:
+        for our in our_services(config):
             for volume in sorted(container.mounts & volumes_of(config, our) if container.runs else ()):
                 text = f"{whose} uses the volume {volume} of {our}: {LOSS}"
                 yield Refusal(text, f"docker stop {container.name}")
             if container.name == container_name(config, our):
                 text = f"{whose} has the name that {our} needs"
                 yield Refusal(text, f"docker rename {container.name} {container.name}-old")
-            shared = {(networks.get(name) or {}).get("name", "") for name in names_of(config, our)} & container.networks
-            if container.runs and container.project != project and container.service == our and shared:
-                text = f"{whose} is called {our} in the network {min(shared)}, too: {EITHER}"
-                yield Refusal(text, "give the networks of the two projects different names")
+            for network, ours in names_of(config, our).items():
+                shared = ours & names.get(container.id, {}).get(network, set())
+                if shared:
+                    text = f"{whose} is called {min(shared)} in the network {network}, and so is {our}: {EITHER}"
+                    yield Refusal(text, f"docker network disconnect {network} {container.name}")
 
 
 def checkout_of(folder: str) -> str | None:
-    """Return the checkout that `folder` is in: the nearest folder with .localdev in it. None where there is none."""
-    while not os.path.isdir(os.path.join(folder, FOLDER)):
+    """Return the checkout that `folder` is in: the nearest folder with .localdev or .git in it. None where there is none."""
+    while not any(os.path.exists(os.path.join(folder, name)) for name in (FOLDER, ".git")):
         folder, below = os.path.dirname(folder), folder
         if folder == below:
             return None
     return folder
 
 
+def compose_folder(here: str) -> str:
+    """Return the folder where Compose finds its file when it is called in `here`: the nearest one, upwards."""
+    folder = here
+    while not any(os.path.isfile(os.path.join(folder, name)) for name in COMPOSE_FILES):
+        folder, below = os.path.dirname(folder), folder
+        if folder == below:
+            return here
+    return folder
+
+
 def belongs_elsewhere(container: Container, here: str, files_are_named: bool) -> bool:
     """Tell whether `container` was made in another folder than the checkout `here`.
 
-    A folder that is gone was moved or deleted: nobody works there. Where somebody names the Compose files, by COMPOSE_FILE
-    or -f (`files_are_named`), Compose's folder may be outside of `here`, so only another checkout counts then.
+    Compose files that are gone were moved or deleted: nobody works there. Where somebody names the Compose files, by
+    COMPOSE_FILE or -f (`files_are_named`), they may be outside of `here`, so only another checkout of ours counts then.
     """
+    files = [file for file in container.files.split(",") if file] or [container.folder]
+    if not any(os.path.exists(file) for file in files):
+        return False
     folder = os.path.realpath(container.folder)
-    if not container.folder or not os.path.isdir(folder):
+    if is_same(folder, here) or is_same(folder, compose_folder(here)):
         return False
     checkout = checkout_of(folder)
-    if checkout is None:
-        return not files_are_named
-    return not os.path.samefile(checkout, here)
+    if checkout and os.path.isdir(os.path.join(checkout, FOLDER)):
+        return not is_same(checkout, here)
+    return not files_are_named
 
 
 def elsewhere(
-    config: Config, found: list[Container], here: str, files_are_named: bool, orphans: bool
+    config: Config, found: list[Container], here: str, files_are_named: bool, compose: list[str]
 ) -> Iterator[Refusal]:
-    """Find the folders other than `here` whose containers a command would re-create or remove.
-
-    With `orphans` also the containers of services that the Compose files here do not have.
-    """
-    project, services = config["name"], config.get("services") or {}
-    theirs = (item for item in found if item.project == project and (orphans or item.service in services))
+    """Find the folders other than `here` with containers of this project, which a command would re-create or remove."""
+    project = config["name"]
+    theirs = (item for item in found if item.project == project)
     for folder in sorted({item.folder for item in theirs if belongs_elsewhere(item, here, files_are_named)}):
-        place = shlex.quote(folder)
-        down = f"make -C {place} dev-down" if checkout_of(folder) else f"cd {place} && docker compose down"
         yield Refusal(
             f"the containers of the project {project} belong to {folder}",
-            f"{down} (or a project of its own here, with ports of its own, in .env: COMPOSE_PROJECT_NAME={project}-2)",
+            f"{' '.join(compose)} -p {project} down (or, to have both, a project of its own here: "
+            f"COMPOSE_PROJECT_NAME={project}-2 in .env, and other ports)",
         )
 
 

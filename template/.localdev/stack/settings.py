@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The answers of this repo, as host-alias.conf has them: lines of the form key=value."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # nginx.awk: what of nginx's configuration follows from routes, on stdout. Runs after routes.awk and before pages.awk.
 
 END {

@@ -1,3 +1,4 @@
+/* eslint-disable -- not yours to lint; updates bring it */
 "use strict";
 // One script for all pages: each part looks for what it works on. What it writes into a page is text, never markup.
 
