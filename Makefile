@@ -26,15 +26,19 @@ test-all: test test-engine ## run every test (NO_SKIPS=1, NIGHTLY=1)
 bench: .venv/requirements-test ## measure what everything costs, into bench/RESULTS.md (ARGS="-k doctor"; ARGS=--quick: a try)
 	@PYTHONPATH=tests:bench .venv/bin/pytest -p conftest -p figures --timeout 3600 $(ARGS) bench/commands.py bench/proxy.py
 
-recording: .venv/requirements-test ## record docs/recording.svg anew, after a change of what a newcomer sees
-	@PYTHONPATH=tests:docs .venv/bin/pytest -p conftest -p recording --timeout 900 $(ARGS) docs/recording.py
+recording: .venv/requirements-test ## record docs/recording.svg again, after a change of what a newcomer sees
+	@PYTHONPATH=tests .venv/bin/pytest -p conftest --timeout 900 $(ARGS) docs/recording.py
+
+# Every shell script. .ci/release is Python.
+SCRIPTS = $(shell find template/.localdev/host-alias template/.localdev/sh template/.localdev/proxy .ci tests/mac tests/systemctl \
+	-type f \( -name '*.sh' -o ! -name '*.*' \) ! -path .ci/release | sort)
 
 lint: .venv/requirements-test ## check the style of everything
 	@.venv/bin/ruff check --config pyproject.toml && .venv/bin/ruff format --config pyproject.toml --check
-	@.venv/bin/shellcheck -x $$(sh tests/scripts) && .venv/bin/shfmt -d $$(sh tests/scripts)
+	@.venv/bin/shellcheck -x $(SCRIPTS) && .venv/bin/shfmt -d $(SCRIPTS)
 
 format: .venv/requirements-test ## format everything
-	@.venv/bin/ruff check --config pyproject.toml --fix && .venv/bin/ruff format --config pyproject.toml && .venv/bin/shfmt -w $$(sh tests/scripts)
+	@.venv/bin/ruff check --config pyproject.toml --fix && .venv/bin/ruff format --config pyproject.toml && .venv/bin/shfmt -w $(SCRIPTS)
 
 # `git clean` removes what an older template made; what git ignores, such as node_modules and a certificate, stays.
 examples: .venv/requirements ## render the example repos into examples/rendered/, to look at and to try

@@ -5,8 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import PROJECT
-from quotes import blocks
+from conftest import PROJECT, blocks
 
 PAGE = (PROJECT / "docs/many-repos.md").read_text()
 LOOP = blocks(PAGE, "sh")[1]

@@ -1,18 +1,20 @@
 """What the pages quote is so: links lead somewhere, commands and their options exist, messages are in the sources, and files
 are there. Plain words in backticks are not checked."""
 
+import itertools
 import re
 import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import copier as installed_copier
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 
 from conftest import PROJECT, Render, Run
-from quotes import Quote, anchors, quotes
 
 PAGES = [
     *sorted(path.name for path in PROJECT.glob("*.md")),
@@ -45,9 +47,66 @@ CALL = re.compile(
 )
 # Whose options a target's ARGS are; those of another target stand in the scripts.
 TAKES = {"dev-update": "copier update", "new": "copier copy", "dev-doctor": "doctor", "dev-alias-down": "host-alias"}
-TAKES |= dict.fromkeys(("test", "bench", "recording"), "pytest")
+TAKES |= dict.fromkeys(("test", "test-engine", "bench", "recording"), "pytest")
 COPIER = ("copy", "update", "recopy")
 FOLDERS = r"(?:[.]localdev|[.]ci|[.]github|bench|containers|docs|examples|hooks|template|tests)/"
+
+
+MARKDOWN = MarkdownIt("commonmark").enable("table")
+
+
+class Quote(NamedTuple):
+    """Something in code style, or a link; `place` is `code`, `message` (first column of a table of messages) or `link`."""
+
+    line: int
+    text: str
+    place: str
+
+
+def quotes(text: str) -> Iterator[Quote]:
+    """Yield what the page `text` quotes: spans, lines of blocks, and its links."""
+    header, cell, row = "", -1, 0
+    for token in MARKDOWN.parse(text):
+        line = token.map[0] + 1 if token.map else row
+        if token.type in ("fence", "code_block") and token.info != "mermaid":
+            lines = enumerate(token.content.splitlines(), line + 1)
+            yield from (Quote(number, code.strip(), "code") for number, code in lines if code.strip())
+        elif token.type == "html_block":
+            yield from in_html(line, token.content)
+        elif token.type in ("table_open", "table_close"):
+            header, cell = "", -1
+        elif token.type == "tr_open":
+            cell, row = -1, line
+        elif token.type in ("th_open", "td_open"):
+            cell += 1
+        elif token.type == "inline":
+            header = header or (token.content if cell == 0 else "")
+            place = "message" if header == "message" and cell == 0 else "code"
+            for child in token.children or []:
+                if child.type == "code_inline":
+                    yield Quote(line, " ".join(child.content.split()), place)
+                elif child.type in ("link_open", "image"):
+                    yield Quote(line, str(child.attrs.get("href") or child.attrs["src"]), "link")
+                elif child.type == "html_inline":
+                    yield from in_html(line, child.content)
+
+
+def in_html(line: int, text: str) -> Iterator[Quote]:
+    """Yield what the HTML `text` links to."""
+    return (Quote(line, address, "link") for address in re.findall(r'(?:src|srcset|href)="([^"]*)"', text))
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors that GitHub gives to the headings of `text`."""
+    found: dict[str, int] = {}
+    for heading, inline in itertools.pairwise(MARKDOWN.parse(text)):
+        if heading.type == "heading_open":
+            words = "".join(child.content for child in inline.children or [])
+            name = re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
+            found[name] = found.get(name, -1) + 1
+            if found[name]:
+                found[f"{name}-{found[name]}"] = 0
+    return set(found)
 
 
 @cache
@@ -61,6 +120,17 @@ def text(*patterns: str) -> str:
 def sources() -> str:
     """Return what all sources say that users run or read."""
     return text("template/**/*", "containers/*", "hooks/*", ".ci/*", "copier.yml", "Makefile")
+
+
+def rules(target: str) -> list[str]:
+    """Return the rules that make has for `target`, and those of the targets that it needs."""
+    found = [
+        rule
+        for name in MAKEFILES
+        for rule in re.findall(rf"^{target}:(?!=).*\n(?:\t.*\n|#.*\n)*", (PROJECT / name).read_text(), re.M)
+    ]
+    needed = [name for rule in found for name in re.findall(r"(?<= )[a-z-]+(?= )", rule.split(":")[1].split("##")[0])]
+    return [*found, *(rule for name in needed for rule in rules(name))]
 
 
 def without(words: str, known: str) -> list[str]:
@@ -137,8 +207,7 @@ class Checker:
     def make(self, words: str) -> Iterator[str]:
         """Check that make has a target, and that its recipe reads each variable."""
         target = next((word for word in words.split() if re.fullmatch("[a-z][a-z-]*", word)), "")
-        rule = rf"^{target}:(?!=).*\n(?:\t.*\n|#.*\n)*"
-        recipes = [found for name in MAKEFILES for found in re.findall(rule, (PROJECT / name).read_text(), re.M)]
+        recipes = rules(target)
         if target and not recipes:
             yield f"make has no target {target}"
         for variable, value in re.findall(r"([A-Z_]+)=(\"[^\"]*\"|'[^']*'|\S*)", words) if target else []:

@@ -8,9 +8,9 @@ import pexpect
 import pytest
 
 from apps import COMMANDS, HERE, environment
-from awks import AWKS, CONF
 from conftest import LOCALDEV, PROJECT, Render, Run
 from needs import need_command
+from shells import AWKS, CONF
 
 # Everything but a blank, which separates databases, and a backslash, which fish reads in quotes, too.
 NASTY = """postgresql://a'b"c:$HOME`id`$(id)@h/;&|<>*?~#!x{1,2}%%s'''é"""

@@ -29,9 +29,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from answers import GOOD
 from box import SUDO, UNITS, Box, HostsBox, need_box
-from conftest import LOCALDEV, PROJECT, TOOLS, Render, Run
+from conftest import GOOD, LOCALDEV, PROJECT, TOOLS, Render, Run
 from laptop import HOST_ALIAS, PLIST, REPO, Laptop
 from machine import ALIAS_IP as IP
 from machine import LABEL

@@ -14,11 +14,10 @@ import pytest
 import yaml
 
 from box import Box
-from conftest import PROJECT, TOOLS, Run
+from conftest import PROJECT, TOOLS, Run, blocks
 from fleet import LOOP, MAKE_FLEET, PAGE, measured
 from machine import ALIAS_IP as IP
 from nightly import NIGHTLY
-from quotes import blocks
 from versions import ANSWERS, commit, release
 
 INSTALLED = "/opt/my-app"

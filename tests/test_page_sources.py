@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from awks import AWKS, configuration
 from conftest import LOCALDEV, Run
+from shells import AWKS, configuration
 
 SOURCES = sorted((LOCALDEV / "proxy/pages").iterdir())
 WORDS = ["service", "target", "up", "url", "link", "database", "address", "running", "comma"]

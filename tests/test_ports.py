@@ -17,12 +17,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from awks import AWKS
 from conftest import Render, Run
 from laptop import REPO, Laptop
 from machine import ALIAS_IP, is_free
 from needs import need, need_command, need_engine, need_root
-from shells import called, shells
+from shells import AWKS, called, shells
 
 ANSWERS = {"project_slug": "ports-test", "databases": "[postgres, redis]"}
 SERVICES = ("proxy", "postgres", "redis")

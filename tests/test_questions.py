@@ -11,8 +11,7 @@ import pexpect
 import pytest
 import yaml
 
-from answers import GOOD
-from conftest import PROJECT, Render, Run
+from conftest import GOOD, PROJECT, Render, Run
 
 # Question, a word of the message, values that get it. Every message says what to type instead.
 BAD = [

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import LOCALDEV, PROJECT, TOOLS, Render, Run
+from conftest import LOCALDEV, PROJECT, TOOLS, Render, Run, blocks
 from lab import Lab
 from machine import ALIAS_IP, retry
-from quotes import blocks
 
 README = (PROJECT / "README.md").read_text()
 ADDRESS = "https://github.com/copier-host-alias/copier-host-alias.git"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from awks import AWKS, CONF, configuration
 from conftest import LOCALDEV, Render, Run
 from needs import need_command
+from shells import AWKS, CONF, configuration
 
 
 @pytest.fixture(params=AWKS)

@@ -1,2 +1,2 @@
-require_relative "config/environment"
+require_relative "config/application"
 run Rails.application

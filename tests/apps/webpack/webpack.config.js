@@ -1,5 +1,5 @@
 module.exports = {
   mode: "development",
-  entry: "./main.js",
+  entry: {},
   devServer: { allowedHosts: process.env.PROXY_HOSTS?.split(",") ?? "auto" },
 };

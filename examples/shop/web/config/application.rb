@@ -37,3 +37,5 @@ class Shop < Rails::Application
     end
   end
 end
+
+Rails.application.initialize!
