@@ -20,7 +20,7 @@ test-engine: .venv/requirements-test ## run what needs an engine, as root: .ci/e
 	@echo 'make test-engine: some 400 tests on a container engine, one after the other'
 	@.venv/bin/pytest -m engine $(if $(NO_SKIPS),--no-skips) $(ARGS) $(if $(ARGS),|| test $$? = 5)
 
-test-all: test test-engine ## run every test
+test-all: test test-engine ## run every test (NO_SKIPS=1, NIGHTLY=1)
 
 # The tests' own stacks and machines, by their conftest, with figures.py of bench/ beside it.
 bench: .venv/requirements-test ## measure what everything costs, into bench/RESULTS.md (ARGS="-k doctor"; ARGS=--quick: a try)

@@ -72,13 +72,13 @@ def has_changed(*paths: str) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests of a test tool that has not changed; at night, and where their file is named, they run."""
-    tools = {item: item.get_closest_marker("tool") for item in items}
+    """Leave out tests whose files have not changed, see the mark; at night, and where their file is named, they run."""
+    marks = {item: item.get_closest_marker("changes") for item in items}
     named = {item for item in items if any(item.path.name in argument for argument in config.args)}
     left = [
         item
-        for item, tool in tools.items()
-        if tool and not NIGHTLY and item not in named and not has_changed(*tool.args)
+        for item, mark in marks.items()
+        if mark and not NIGHTLY and item not in named and not has_changed(*mark.args)
     ]
     if left:
         config.hook.pytest_deselected(items=left)

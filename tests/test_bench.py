@@ -9,7 +9,7 @@ import pytest
 
 from conftest import PROJECT, Run
 
-pytestmark = pytest.mark.tool("bench", "tests/test_bench.py")
+pytestmark = pytest.mark.changes("bench", "tests/test_bench.py")
 
 
 @pytest.mark.engine

@@ -173,7 +173,12 @@ class Checker:
                 yield f"no source reads {name}"
         for name in re.findall(rf"(?:^|(?<=[\s\"'(\[]))({FOLDERS}[\w./-]+)", quote.text):
             places = (PROJECT, PROJECT / "template", *self.repos.values())
-            if "NAME" not in name and not any((place / name).exists() for place in places) and name not in sources():
+            if (
+                "NAME" not in name
+                and not name.startswith("examples/rendered")
+                and not any((place / name).exists() for place in places)
+                and name not in sources()
+            ):
                 yield f"{name} is not there"
 
     def link(self, page: Path, address: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from fakemac import FakeMac
 from machine import ALIAS_IP as IP
 from needs import need_command, need_mac
 
-pytestmark = pytest.mark.tool("tests/fakemac", "tests/mac", "tests/test_fakemac.py")
+pytestmark = pytest.mark.changes("tests/fakemac", "tests/mac", "tests/test_fakemac.py")
 
 
 @pytest.fixture(scope="module", autouse=True)

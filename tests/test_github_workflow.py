@@ -29,6 +29,10 @@ GH = f"""#!{sys.executable}
 import json, os, sys
 from pathlib import Path
 
+pytestmark = pytest.mark.changes(
+    "template/.github", "template/.localdev/sh/update-pr.sh", "hooks", "tests/test_github_workflow.py"
+)
+
 folder = Path(__file__).parents[1]
 store = folder / "requests.json"
 requests = json.loads(store.read_text())

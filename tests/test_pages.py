@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import http.client
 import http.server
+import itertools
 import json
 import re
 import shutil
@@ -50,6 +51,8 @@ services:
 """
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 AXIOS = "application/json, text/plain, */*"
+# A path that no phone has the room for in one line.
+LONG = "long" * 40
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 360, "height": 740}}
 
 
@@ -258,7 +261,6 @@ REASONS = {
         ("docker compose up -d pgadmin", ".localdev/routes"),
     ),
 }  # fmt: skip
-reasons = pytest.mark.parametrize("reason", REASONS.values(), ids=REASONS)
 
 
 def ask(
@@ -290,73 +292,46 @@ def state(page: Page, name: str):
 # --- what programs get ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"])
-@pytest.mark.parametrize(
-    ("accept", "kind"),
-    [
-        (BROWSER, "text/html"),
-        ("text/html", "text/html"),
-        ("application/json", "application/json"),
-        (AXIOS, "application/json"),
-        ("*/*", "text/plain"),
-        ("text/plain", "text/plain"),
-        ("image/avif,image/webp,*/*;q=0.8", "text/plain"),
-        (None, "text/plain"),
-    ],
-)
-@pytest.mark.parametrize(("host", "path", "status"), [("web.", "/x", 502), ("nobody.", "/x", 404), ("docs.", "/", 404)])
-def test_browsers_get_html_tools_json_and_curl_text_whatever_they_ask_by(
-    stack: Stack, host: str, path: str, status: int, accept: str | None, kind: str, method: str
-) -> None:
-    got, headers, body = ask(stack, host, path, method, accept)
-    assert (got, headers["Content-Type"]) == (status, f"{kind}; charset=utf-8")
-    assert (headers["Cache-Control"], headers["Vary"]) == ("no-store", "Accept")
-    assert headers["X-Content-Type-Options"] == "nosniff"
-    assert ("default-src 'none'" in (headers["Content-Security-Policy"] or "")) == (kind == "text/html")
-    if method == "HEAD":
-        assert body == ""
-    elif kind == "text/html":
-        assert body.startswith("<!DOCTYPE html>\n") and body.endswith("</html>\n")
-    elif kind == "application/json":
-        assert json.loads(body)["error"] == ("down" if status == 502 else "no-route")
-    else:
-        assert body.startswith("localdev: ")
+KINDS = {
+    BROWSER: "text/html",
+    "text/html": "text/html",
+    "application/json": "application/json",
+    AXIOS: "application/json",
+    "*/*": "text/plain",
+    "text/plain": "text/plain",
+    "image/avif,image/webp,*/*;q=0.8": "text/plain",
+    None: "text/plain",
+}
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD")
+
+
+def test_browsers_get_html_tools_json_and_curl_text_whatever_they_ask_by(stack: Stack) -> None:
+    places = (("web.", "/x", 502), ("nobody.", "/x", 404), ("docs.", "/", 404))
+    for (host, path, status), (accept, kind), method in itertools.product(places, KINDS.items(), METHODS):
+        case = f"{method} of {path} on {host}, Accept: {accept}"
+        got, headers, body = ask(stack, host, path, method, accept)
+        assert (got, headers["Content-Type"]) == (status, f"{kind}; charset=utf-8"), case
+        assert (headers["Cache-Control"], headers["Vary"]) == ("no-store", "Accept"), case
+        assert headers["X-Content-Type-Options"] == "nosniff", case
+        policy = headers["Content-Security-Policy"] or ""
+        assert ("default-src 'none'" in policy) == (kind == "text/html"), case
+        if method == "HEAD":
+            assert body == "", case
+        elif kind == "text/html":
+            assert body.startswith("<!DOCTYPE html>\n") and body.endswith("</html>\n"), case
+        elif kind == "application/json":
+            assert json.loads(body)["error"] == ("down" if status == 502 else "no-route"), case
+        else:
+            assert body.startswith("localdev: "), case
 
 
 def test_the_dashboard_is_in_each_format_on_every_host(stack: Stack) -> None:
-    for host, path in (("", "/__localdev/"), ("api.", "/__localdev/"), ("nobody.", "/__localdev/")):
-        for accept, kind in ((BROWSER, "text/html"), (AXIOS, "application/json"), ("*/*", "text/plain")):
-            for method in ("GET", "HEAD"):
-                status, headers, _ = ask(stack, host, path, method, accept)
-                assert (status, headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
-                assert (headers["Cache-Control"], headers["Vary"]) == ("no-store", "Accept")
+    for host, (accept, kind), method in itertools.product(("", "api.", "nobody."), KINDS.items(), ("GET", "HEAD")):
+        case = f"{method} on {host!r}, Accept: {accept}"
+        status, headers, _ = ask(stack, host, "/__localdev/", method, accept)
+        assert (status, headers["Content-Type"]) == (200, f"{kind}; charset=utf-8"), case
+        assert (headers["Cache-Control"], headers["Vary"]) == ("no-store", "Accept"), case
     assert ask(stack, "", "/__localdev")[1]["Location"] == "/__localdev/"
-
-
-@reasons
-def test_a_service_that_is_down_is_explained_to_programs(stack: Stack, reason: Reason) -> None:
-    with reason.make(stack):
-        status, _, text = ask(stack, reason.host)
-        _, _, raw = ask(stack, reason.host, accept="application/json")
-    assert status == reason.status
-    assert text.endswith("\n")
-    lines = text.splitlines()
-    assert lines[0] == f"localdev: {reason.service} does not answer at {reason.target}."
-    assert lines[-1] == "All services: http://pages-test.localhost:18380/__localdev/"
-    assert 3 <= len(lines) <= 9
-    assert all(line.strip() and len(line) <= 110 for line in lines)
-    for hint in reason.hints:
-        assert hint in text
-    about = json.loads(raw)
-    assert (about["error"], about["service"], about["target"], about["reason"]) == (
-        "down",
-        reason.service,
-        reason.target,
-        reason.code,
-    )
-    assert about["message"] == lines[0].removeprefix("localdev: ")
-    assert set(about) == {"error", "service", "target", "reason", "message", "hint", "dashboard"}
-    assert about["hint"].endswith((".", "make dev-reload", *reason.hints))
 
 
 def test_a_host_or_path_without_route_is_explained_to_programs(stack: Stack) -> None:
@@ -370,20 +345,21 @@ def test_a_host_or_path_without_route_is_explained_to_programs(stack: Stack) -> 
         *((name, f"http://{name}.pages-test.localhost:18380/") for name in ("box", "empty", "stuck", "gone")),
     ]
     for host, path in (("nobody.", "/x"), ("docs.", "/"), ("docs.", "/v1x"), ("", "/__localdev/x"), ("a.test", "/")):
+        case = f"{path} on {host!r}"
         status, _, text = ask(stack, host, path)
-        assert status == 404
+        assert status == 404, case
         first, *listed, last = text.splitlines()
-        assert first == "localdev: no route leads here. To add one, edit .localdev/routes, then: make dev-reload"
-        assert [tuple(line.split()) for line in listed] == routes
-        assert len({line.index("http") for line in listed}) == 1
-        assert last == "All services: http://pages-test.localhost:18380/__localdev/"
+        assert first == "localdev: no route leads here. To add one, edit .localdev/routes, then: make dev-reload", case
+        assert [tuple(line.split()) for line in listed] == routes, case
+        assert len({line.index("http") for line in listed}) == 1, case
+        assert last == "All services: http://pages-test.localhost:18380/__localdev/", case
         about = json.loads(ask(stack, host, path, accept="application/json")[2])
         assert about == {
             "error": "no-route",
             "message": first.removeprefix("localdev: n").join(("N", "")),
             "routes": [{"service": name, "url": url} for name, url in routes],
             "dashboard": "http://pages-test.localhost:18380/__localdev/",
-        }
+        }, case
 
 
 def test_the_dashboard_is_a_table_in_text_and_data_in_json(stack: Stack) -> None:
@@ -442,52 +418,98 @@ def test_a_service_whose_answer_to_the_probe_would_be_long_is_up(stack: Stack) -
 
 def test_what_a_service_answers_itself_is_passed_on(stack: Stack) -> None:
     with service("web", WEB, handler=Site):
-        for code in (404, 500, 502, 504):
-            for accept in (BROWSER, AXIOS, "*/*"):
-                status, headers, body = ask(stack, "web.", f"/{code}", accept=accept)
-                assert (status, body) == (code, f"<title>The service</title><p>GET of /{code}")
-                assert headers["Cache-Control"] is None
+        for code, accept in itertools.product((404, 500, 502, 504), (BROWSER, AXIOS, "*/*")):
+            case = f"{code}, Accept: {accept}"
+            status, headers, body = ask(stack, "web.", f"/{code}", accept=accept)
+            assert (status, body) == (code, f"<title>The service</title><p>GET of /{code}"), case
+            assert headers["Cache-Control"] is None, case
 
 
-@pytest.mark.parametrize("accept", [BROWSER, AXIOS, "*/*"])
-@pytest.mark.parametrize(
-    ("host", "path"),
-    [
-        ("<script>alert(1)</script>", "/"),
-        ('"onload=alert(1)', "/"),
-        ('a"b<script>.pages-test.localhost:18380', "/"),
-        ("nobody.pages-test.localhost:18380", '/<script>alert(1)</script>"onload=alert(1)'),
-        ("web.pages-test.localhost:18380", '/<script>alert(1)</script>"onload=alert(1)'),
-        ("nobody.pages-test.localhost:18380", "/?<script>alert(1)</script>{{.Host}}<!--#echo var='host'-->"),
-        ("pages-test.localhost:18380", '/__localdev/up/<script>alert(1)</script>"onload=alert(1)'),
-    ],
-)
-def test_nothing_of_a_request_gets_into_a_page(stack: Stack, host: str, path: str, accept: str) -> None:
-    with socket.create_connection(("127.0.0.1", int(PORTS["LOCALDEV_HTTP_PORT"])), 20) as connection:
-        head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\nX-Forwarded-Host: <script>alert(1)\r\n"
-        connection.sendall(f"{head}Connection: close\r\n\r\n".encode())
-        answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
-    assert re.match(r"HTTP/1.1 (400|404|502) ", answer)
-    for part in ("<script>a", "alert(1)", "onload=", "{{", "<!--"):
-        assert part not in answer
+def test_nothing_of_a_request_gets_into_a_page(stack: Stack) -> None:
+    nobody = "nobody.pages-test.localhost:18380"
+    for (host, path), accept in itertools.product(
+        (
+            ("<script>alert(1)</script>", "/"),
+            ('"onload=alert(1)', "/"),
+            ('a"b<script>.pages-test.localhost:18380', "/"),
+            (nobody, '/<script>alert(1)</script>"onload=alert(1)'),
+            ("web.pages-test.localhost:18380", '/<script>alert(1)</script>"onload=alert(1)'),
+            (nobody, "/?<script>alert(1)</script>{{.Host}}<!--#echo var='host'-->"),
+            ("pages-test.localhost:18380", '/__localdev/up/<script>alert(1)</script>"onload=alert(1)'),
+        ),
+        (BROWSER, AXIOS, "*/*"),
+    ):
+        with socket.create_connection(("127.0.0.1", int(PORTS["LOCALDEV_HTTP_PORT"])), 20) as connection:
+            head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\nX-Forwarded-Host: <script>alert(1)\r\n"
+            connection.sendall(f"{head}Connection: close\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+        assert re.match(r"HTTP/1.1 (400|404|502) ", answer), head
+        for part in ("<script>a", "alert(1)", "onload=", "{{", "<!--"):
+            assert part not in answer, head
 
 
 # --- what people see --------------------------------------------------------------------------------------------------
 
 
-@reasons
-def test_a_service_that_is_down_is_explained_in_a_browser(stack: Stack, open_page, reason: Reason) -> None:
+def explains_to_programs(stack: Stack, reason: Reason) -> None:
+    """Raise unless curl and clients of APIs are told why."""
+    status, _, text = ask(stack, reason.host)
+    _, _, raw = ask(stack, reason.host, accept="application/json")
+    assert status == reason.status
+    assert text.endswith("\n")
+    lines = text.splitlines()
+    assert lines[0] == f"localdev: {reason.service} does not answer at {reason.target}."
+    assert lines[-1] == "All services: http://pages-test.localhost:18380/__localdev/"
+    assert 3 <= len(lines) <= 9
+    assert all(line.strip() and len(line) <= 110 for line in lines)
+    for hint in reason.hints:
+        assert hint in text
+    about = json.loads(raw)
+    assert (about["error"], about["service"], about["target"], about["reason"]) == (
+        "down",
+        reason.service,
+        reason.target,
+        reason.code,
+    )
+    assert about["message"] == lines[0].removeprefix("localdev: ")
+    assert set(about) == {"error", "service", "target", "reason", "message", "hint", "dashboard"}
+    assert about["hint"].endswith((".", "make dev-reload", *reason.hints))
+
+
+def explains_to_people(page: Page, reason: Reason) -> None:
+    """Raise unless `page` says why."""
+    expect(page).to_have_title(f"{reason.service} does not answer")
+    expect(page.locator("h1")).to_have_text(f"{reason.service} does not answer at {reason.target}")
+    expect(page.locator("h2").first).to_have_text(reason.heading)
+    text = page.locator("main").inner_text()
+    for hint in reason.hints:
+        assert hint in text
+    expect(news(page)).to_have_text(f"This page loads again by itself as soon as {reason.service} answers.")
+    expect(page.get_by_role("status").first).to_be_attached()
+
+
+@pytest.mark.parametrize("reason", REASONS.values(), ids=REASONS)
+def test_a_service_that_is_down_is_explained_to_everybody_until_it_is_back(
+    stack: Stack, open_page, reason: Reason
+) -> None:
     with reason.make(stack):
-        page = open_page(stack.url(reason.host, "/x?y"))
-        expect(page).to_have_title(f"{reason.service} does not answer")
-        expect(page.locator("h1")).to_have_text(f"{reason.service} does not answer at {reason.target}")
-        expect(page.locator("h2").first).to_have_text(reason.heading)
-        text = page.locator("main").inner_text()
-        for hint in reason.hints:
-            assert hint in text
-        expect(news(page)).to_have_text(f"This page loads again by itself as soon as {reason.service} answers.")
-        page.get_by_role("link", name="All services").click()
-        expect(page).to_have_url(stack.url(reason.host, "/__localdev/"))
+        explains_to_programs(stack, reason)
+        page = open_page(stack.url(reason.host, "/deep?link=1"))
+        explains_to_people(page, reason)
+        expect_accessible(page)
+        if reason.host != "web.":
+            page.get_by_role("link", name="All services").click()
+            expect(page).to_have_url(stack.url(reason.host, "/__localdev/"))
+            return
+        # It found the service down by now, too.
+        with page.expect_response(lambda response: response.url.endswith("/__localdev/up/web")) as looked:
+            pass
+        assert looked.value.text() == "down"
+    with service("web", WEB, handler=Site):
+        started = time.monotonic()
+        expect(page).to_have_title("The service", timeout=10000)
+        assert time.monotonic() - started < 3
+        expect_service(page, "GET of /deep?link=1")
 
 
 def test_the_start_hints_name_address_and_port(stack: Stack, open_page) -> None:
@@ -512,21 +534,6 @@ def test_a_command_is_copied_by_its_button(stack: Stack, open_page) -> None:
     assert page.evaluate("navigator.clipboard.readText()") == f"bin/rails server -b {ALIAS_IP} -p {WEB}"
 
 
-@pytest.mark.parametrize("name", ["refused", "timeout", "closed"])
-def test_a_page_loads_again_by_itself_within_3_s_once_the_service_is_back(stack: Stack, open_page, name: str) -> None:
-    with REASONS[name].make(stack):
-        page = open_page(stack.url("web.", "/deep?link=1"))
-        # The first look found the service down, too.
-        with page.expect_response(lambda response: response.url.endswith("/__localdev/up/web")) as looked:
-            pass
-        assert looked.value.text() == "down"
-    with service("web", WEB, handler=Site):
-        started = time.monotonic()
-        expect(page).to_have_title("The service", timeout=10000)
-        assert time.monotonic() - started < 3
-        expect_service(page, "GET of /deep?link=1")
-
-
 def test_a_page_that_was_sent_for_is_not_sent_again_by_itself(stack: Stack, open_page) -> None:
     page = open_page(None)
     page.set_content(f'<form method="post" action="{stack.url("web.", "/order")}"><input name="a" value="b"><button>')
@@ -536,7 +543,7 @@ def test_a_page_that_was_sent_for_is_not_sent_again_by_itself(stack: Stack, open
     with service("web", WEB, handler=Site) as server:
         expect(news(page)).to_contain_text("web answers again.")
         # It goes on to look, and to do nothing else.
-        retry(lambda: server.asked[4])
+        retry(lambda: server.asked[2])
         assert set(server.asked) == {("HEAD", "/__localdev/probe")}
         page.get_by_role("button", name="Try again").click()
         expect_service(page, "POST of /order")
@@ -548,7 +555,7 @@ def test_a_page_that_makes_the_service_hang_up_is_asked_for_only_once(stack: Sta
     with service("web", WEB, handler=Site) as server:
         page = open_page(stack.url("web.", "/crash"))
         expect(news(page)).to_have_text("web answers, but not this request.")
-        retry(lambda: server.asked[4])
+        retry(lambda: server.asked[2])
         assert [each for each in server.asked if each[0] != "HEAD"] == [("GET", "/crash")]
         page.get_by_role("button", name="Try again").click()
         retry(lambda: [each for each in server.asked if each == ("GET", "/crash")][1])
@@ -580,11 +587,11 @@ def test_a_page_that_nobody_looks_at_asks_nothing(stack: Stack, open_page) -> No
 
 
 def test_a_host_without_route_is_named_and_the_routes_are_links(stack: Stack, open_page) -> None:
-    page = open_page(stack.url("nobody.", "/x/y"))
+    page = open_page(stack.url("nobody.", f"/{LONG}"))
     expect(page).to_have_title("No route leads here")
     expect(page.locator("h1")).to_have_text("No route leads here")
     expect(page.locator("main p").first).to_have_text(
-        "nobody.pages-test.localhost:18380/x/y is in no line of .localdev/routes."
+        f"nobody.pages-test.localhost:18380/{LONG} is in no line of .localdev/routes."
     )
     expect(page.locator("#example")).to_have_text("my-service  4000  nobody.")
     expect(page.get_by_text("make dev-reload")).to_be_visible()
@@ -593,6 +600,9 @@ def test_a_host_without_route_is_named_and_the_routes_are_links(stack: Stack, op
     expect(rows.nth(2)).to_have_text(re.compile(r"api\s+http://pages-test.localhost:18380/api"))
     # A wildcard is no address.
     assert page.locator(".list a").count() == 9
+    # A short list needs no filter.
+    expect(page.get_by_label("Filter")).to_be_hidden()
+    expect_accessible(page)
     with service("api", API, handler=Site):
         page.get_by_role("link", name=stack.url("docs.", "/v1")).click()
         expect_service(page, "GET of /v1")
@@ -601,17 +611,17 @@ def test_a_host_without_route_is_named_and_the_routes_are_links(stack: Stack, op
         expect(page).to_have_url(stack.url("nobody.", "/__localdev/"))
 
 
-@pytest.mark.parametrize(
-    ("host", "path", "place"),
-    [
+def test_the_line_to_add_is_for_the_host_without_route(stack: Stack, open_page) -> None:
+    page = open_page(None)
+    for host, path, place in (
         ("docs.", "/x/y", "docs."),
         ("a.b.", "/", "a.b."),
         ("", "/__localdev/x", "my-service."),
         ("docs.", "/%22", "docs."),
-    ],
-)
-def test_the_line_to_add_is_for_the_host_without_route(stack: Stack, open_page, host: str, path: str, place) -> None:
-    expect(open_page(stack.url(host, path)).locator("#example")).to_have_text(f"my-service  4000  {place}")
+    ):
+        url = stack.url(host, path)
+        page.goto(url)
+        expect(page.locator("#example"), url).to_have_text(f"my-service  4000  {place}")
 
 
 def test_markup_in_a_path_is_shown_as_text(stack: Stack, open_page) -> None:
@@ -620,48 +630,54 @@ def test_markup_in_a_path_is_shown_as_text(stack: Stack, open_page) -> None:
     expect(page.locator("#here")).to_contain_text("nobody.pages-test.localhost:18380/%3Cimg")
 
 
-def test_the_dashboard_follows_services_without_loading_again(stack: Stack, open_page) -> None:
+def test_the_dashboard_follows_services_and_databases_without_loading_again(stack: Stack, open_page) -> None:
     page = open_page(stack.url("", "/__localdev/"))
     page.evaluate("document.title = 'not loaded again'")
     expect(page.locator("h1")).to_have_text("pages-test.localhost")
     expect(state(page, "web")).to_have_text("down")
-    for _ in range(2):
-        with service("web", WEB, handler=Site):
-            expect(state(page, "web")).to_have_text("up", timeout=8000)
-            expect(state(page, "api")).to_have_text("down")
-            expect(news(page)).to_have_text("web is up.")
-            assert "up" in state(page, "web").get_attribute("class").split()
-        expect(state(page, "web")).to_have_text("down", timeout=8000)
-        expect(news(page)).to_have_text("web is down.")
-        assert "down" in state(page, "web").get_attribute("class").split()
-    expect(page).to_have_title("not loaded again")
-
-
-def test_the_dashboard_links_lead_to_the_services(stack: Stack, open_page) -> None:
-    page = open_page(stack.url("", "/__localdev/"))
-    links = [link.get_attribute("href") for link in page.locator(".to a").all()]
-    assert links == [line.split()[1] for line in ask(stack, "nobody.")[2].splitlines()[1:-1] if "*" not in line]
-    with service("api", API, handler=Site):
-        page.get_by_role("link", name=stack.url("", "/api")).click()
-        expect_service(page, "GET of /api")
-
-
-def test_the_dashboard_follows_databases(stack: Stack, open_page) -> None:
-    page = open_page(stack.url("", "/__localdev/"))
     for name, address in (
         ("postgres", "postgresql://dev:dev@127.0.0.1:15480/dev"),
         ("redis", "redis://:dev@127.0.0.1:16380/0"),
     ):
         expect(page.locator("li", has=state(page, name)).locator("code")).to_have_text(address)
         expect(state(page, name)).to_have_text("running")
+
+    def shows(name: str, now: str) -> None:
+        expect(state(page, name)).to_have_text(now, timeout=8000)
+        expect(news(page)).to_contain_text(f"{name} is {now}.")
+        assert now in state(page, name).get_attribute("class").split()
+
+    with service("web", WEB, handler=Site):
+        shows("web", "up")
+        expect(state(page, "api")).to_have_text("down")
+    shows("web", "down")
     stack.compose("stop", "--timeout", "3", "redis", check=True)
     try:
-        expect(state(page, "redis")).to_have_text("stopped", timeout=8000)
+        shows("redis", "stopped")
         expect(state(page, "postgres")).to_have_text("running")
-        expect(news(page)).to_have_text("redis is stopped.")
     finally:
         stack.compose("start", "redis", check=True)
-    expect(state(page, "redis")).to_have_text("running", timeout=8000)
+    with service("web", WEB, handler=Site):
+        shows("redis", "running")
+        expect(state(page, "web")).to_have_text("up", timeout=8000)
+    expect(page).to_have_title("not loaded again")
+
+
+def test_the_dashboard_is_for_everybody_and_its_links_lead_to_the_services(stack: Stack, open_page) -> None:
+    with service("api", API, handler=Site):
+        page = open_page(stack.url("", "/__localdev/"))
+        expect(page.get_by_role("status").first).to_be_attached()
+        # A short list needs no filter.
+        expect(page.get_by_label("Filter")).to_be_hidden()
+        # The states differ by word and shape, not by colour alone.
+        fill = "getComputedStyle(document.querySelector('[data-name={}]'), '::before').backgroundColor"
+        assert page.evaluate(fill.format("api")) != "rgba(0, 0, 0, 0)"
+        assert page.evaluate(fill.format("web")) == "rgba(0, 0, 0, 0)"
+        expect_accessible(page)
+        links = [link.get_attribute("href") for link in page.locator(".to a").all()]
+        assert links == [line.split()[1] for line in ask(stack, "nobody.")[2].splitlines()[1:-1] if "*" not in line]
+        page.get_by_role("link", name=stack.url("", "/api")).click()
+        expect_service(page, "GET of /api")
 
 
 def test_pages_say_when_the_proxy_itself_is_gone(stack: Stack, open_page) -> None:
@@ -686,10 +702,9 @@ def test_the_dashboard_shows_edited_routes_by_itself(stack: Stack, open_page) ->
     with page.expect_response(stack.url("", "/__localdev/")):
         pass
     try:
-        for routes in (ROUTES.replace("docs./v1", "docs./v2"), ROUTES + f"new {API} new./v2\n"):
-            stack.write_routes(routes)
-            assert stack.make("dev-reload").returncode == 0
-            expect(page.locator("a[href$='/v2']")).to_have_count(1, timeout=8000)
+        stack.write_routes(ROUTES.replace("docs./v1", "docs./v2") + f"new {API} new./v2\n")
+        assert stack.make("dev-reload").returncode == 0
+        expect(page.locator("a[href$='/v2']")).to_have_count(2, timeout=8000)
         expect(state(page, "new")).to_have_text("down")
     finally:
         stack.write_routes(ROUTES)
@@ -759,11 +774,6 @@ def test_a_thousand_services_are_a_filter_away(stack: Stack, open_page, many: No
     expect(page.locator(".list > li:visible")).to_have_count(1)
 
 
-def test_a_short_list_has_no_filter(stack: Stack, open_page) -> None:
-    for url in (stack.url("", "/__localdev/"), stack.url("nobody.")):
-        expect(open_page(url).get_by_label("Filter")).to_be_hidden()
-
-
 def test_an_empty_routes_has_its_pages(stack: Stack, open_page) -> None:
     stack.write_routes("# none yet\n")
     try:
@@ -786,9 +796,6 @@ def test_an_empty_routes_has_its_pages(stack: Stack, open_page) -> None:
 
 # --- for everybody ----------------------------------------------------------------------------------------------------
 
-PAGES = {"dashboard": ("", "/__localdev/"), "no route": ("nobody.", "/" + "long" * 40)}
-PAGES |= {name: (reason.host, "/") for name, reason in REASONS.items()}
-
 
 def violations(page: Page) -> list[str]:
     """Return what axe finds on `page`; that it looked at the colours is seen to."""
@@ -797,59 +804,46 @@ def violations(page: Page) -> list[str]:
     return [f"{rule['id']}: {node['html']}" for rule in found["violations"] for node in rule["nodes"]]
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_accessible_and_fits_in_light_and_dark_on_desk_and_phone(stack: Stack, open_page, name: str) -> None:
-    make = REASONS[name].make if name in REASONS else lambda _: contextlib.nullcontext()
-    with make(stack), service("api", API):
-        backgrounds = set()
-        for size in SIZES.values():
-            for scheme in ("light", "dark"):
-                page = open_page(stack.url(*PAGES[name]), viewport=size, color_scheme=scheme)
-                assert violations(page) == []
-                assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
-                assert page.evaluate(
-                    "[...document.querySelectorAll('body, body *')].filter(e => e.checkVisibility() && e.innerText)"
-                    ".every(e => parseFloat(getComputedStyle(e).fontSize) >= 16)"
-                )
-                backgrounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-        assert len(backgrounds) == 2
+def expect_accessible(page: Page) -> None:
+    """Raise unless `page` is for everybody: by axe, in light and dark, on desk and phone, by keyboard alone."""
+    backgrounds = set()
+    for (name, size), scheme in itertools.product(SIZES.items(), ("light", "dark")):
+        page.set_viewport_size(size)
+        page.emulate_media(color_scheme=scheme)
+        case = f"{scheme} on {name}"
+        # Colours do not depend on the size, nor the rest on colours: two of the four have all that axe can tell.
+        if case in ("dark on desktop", "light on phone"):
+            assert violations(page) == [], case
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], case
+        assert page.evaluate(
+            "[...document.querySelectorAll('body, body *')].filter(e => e.checkVisibility() && e.innerText)"
+            ".every(e => parseFloat(getComputedStyle(e).fontSize) >= 16)"
+        ), case
+        backgrounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert len(backgrounds) == 2
     assert page.locator("html[lang=en]").count() == page.locator("h1").count() == 1
     for landmark in ("banner", "main"):
         expect(page.get_by_role(landmark)).to_have_count(1)
-    if name != "no route":
-        expect(page.get_by_role("status").first).to_be_attached()
+    reached_by_keyboard(page)
 
 
-@pytest.mark.parametrize("name", ["dashboard", "no route", "refused", "closed"])
-def test_everything_is_reached_by_keyboard_and_seen_to_be(stack: Stack, open_page, name: str) -> None:
-    make = REASONS[name].make if name in REASONS else lambda _: contextlib.nullcontext()
-    with make(stack):
-        page = open_page(stack.url(*PAGES[name]))
-        if name in REASONS:
-            expect(news(page)).not_to_be_empty()
-        wanted = page.locator("a, button:visible, input:visible").count()
-        assert wanted > 2
-        for _ in range(wanted):
-            page.keyboard.press("Tab")
-            outline = page.evaluate("(({outlineStyle, outlineWidth}) => outlineStyle + outlineWidth)"
-                                    "(getComputedStyle(document.activeElement))")  # fmt: skip
-            assert outline == "solid3px", page.evaluate("document.activeElement.outerHTML")
-            page.evaluate("document.activeElement.dataset.reached = ''")
-        assert page.locator("[data-reached]").count() == wanted
+def reached_by_keyboard(page: Page) -> None:
+    """Raise unless everything on `page` is reached by keyboard, and seen to be."""
+    wanted = page.locator("a, button:visible, input:visible").count()
+    assert wanted > 1
+    for _ in range(wanted):
+        page.keyboard.press("Tab")
+        outline = page.evaluate("(({outlineStyle, outlineWidth}) => outlineStyle + outlineWidth)"
+                                "(getComputedStyle(document.activeElement))")  # fmt: skip
+        assert outline == "solid3px", page.evaluate("document.activeElement.outerHTML")
+        page.evaluate("document.activeElement.dataset.reached = ''")
+    assert page.locator("[data-reached]").count() == wanted
 
 
 def test_nothing_moves_for_those_who_do_not_want_it(stack: Stack, open_page) -> None:
     for wish, moves in (("no-preference", "breathe"), ("reduce", "none")):
         page = open_page(stack.url("web."), reduced_motion=wish)
         assert page.evaluate("getComputedStyle(document.querySelector('.news'), '::before').animationName") == moves
-
-
-def test_the_states_differ_by_word_and_shape_not_by_colour_alone(stack: Stack, open_page) -> None:
-    with service("web", WEB):
-        page = open_page(stack.url("", "/__localdev/"))
-    fill = "getComputedStyle(document.querySelector('[data-name={}]'), '::before').backgroundColor"
-    assert page.evaluate(fill.format("web")) != "rgba(0, 0, 0, 0)"
-    assert page.evaluate(fill.format("api")) == "rgba(0, 0, 0, 0)"
 
 
 def test_curl_gets_text_without_being_told(stack: Stack) -> None:

@@ -198,7 +198,7 @@ def test_the_urls_are_the_same_under_every_shell(shell: str, rendered: Render, r
 def test_a_usage_error_is_one_line_under_every_shell(shell: str, rendered: Render, run: Run) -> None:
     repo = rendered()
     for script, line in (
-        ("sh/stack.sh", "localdev: say up, status, doctor, reload, tls, urls or env\n"),
+        ("sh/stack.sh", "localdev: say up, down, status, doctor, reload, tls, urls, env or copier\n"),
         ("sh/hosts.sh", "localdev: say add or remove\n"),
         ("host-alias", "host-alias: say what to do: check, up, plan, down or status; see --help\n"),
     ):

@@ -52,23 +52,19 @@ sys.stdin.read()
 # Writes down its calls; answers `ps` and `compose ps` with files, and fails where there is none. Whose everything is, is
 # test_owners.py's business: here it is all ours.
 CONFIG = json.dumps(
-    {"name": "ports-test", "services": {name: {"labels": {"local.host-alias.service": name}} for name in SERVICES}}
+    {"name": "NAME", "services": {name: {"labels": {"local.host-alias.service": name}} for name in SERVICES}}
 )
-DOCKER = (
-    f"""#!/bin/sh
+DOCKER = f"""#!/bin/sh
 case "$*" in
-*'config --format json') printf '%s' '{CONFIG}'; exit ;;
+*'config --format json') printf '%s' '{CONFIG.replace("NAME", "'; cat FOLDER/name; printf '%s' '")}'; exit ;;
 *'ps --all '*) exit ;;
 esac
-"""
-    + """\
-printf '%s\\n' "${0##*/} $*" >>FOLDER/calls
-case "${0##*/} $*" in
+printf '%s\\n' "${{0##*/}} $*" >>FOLDER/calls
+case "${{0##*/}} $*" in
 *compose*' ps '*) exec cat FOLDER/own ;;
 *' ps '*) exec cat FOLDER/containers ;;
 esac
 """
-)
 
 
 def taken(port: int, by: str, variable: str, free: int) -> str:
@@ -99,9 +95,9 @@ class Docker:
             (tools / name).chmod(0o755)
         self.answer("")
 
-    def answer(self, containers: str | None, own: str | None = "") -> None:
-        """Set what `docker ps` and `docker compose ps` say; with None nothing answers."""
-        for name, text in (("containers", containers), ("own", own)):
+    def answer(self, containers: str | None, own: str | None = "", project: str = "ports-test") -> None:
+        """Set what `docker ps` and `docker compose ps` say, and the project's name; with None nothing answers."""
+        for name, text in (("containers", containers), ("own", own), ("name", project)):
             (self.folder / name).unlink(missing_ok=True)
             if text is not None:
                 (self.folder / name).write_text(text)
@@ -345,26 +341,10 @@ def test_our_own_running_containers_do_not_make_a_port_busy(up: Up, docker: Dock
 
 
 @pytest.mark.usefixtures("proxies")
-@pytest.mark.parametrize(
-    ("file", "text", "env", "looks"),
-    [
-        ("compose.yaml", "name: 'renamed' # ours\ninclude: [.localdev/compose.yaml]\n", {}, 0),
-        ("compose.yaml", "include: [.localdev/compose.yaml]\r\nname: renamed\r\n", {}, 0),
-        (".env", "", {"COMPOSE_PROJECT_NAME": "renamed"}, 0),
-        # Here only Compose knows the name.
-        ("compose.override.yaml", "name: renamed\n", {}, 3),
-        (".env", "COMPOSE_PROJECT_NAME=renamed\n", {}, 3),
-        ("compose.yaml", "include: [.localdev/compose.yaml]\n", {}, 3),
-        (".env", "", {"COMPOSE_FILE": "elsewhere.yaml"}, 3),
-    ],
-)
-def test_our_own_containers_are_known_however_the_project_gets_its_name(
-    up: Up, docker: Docker, repo: Render, file: str, text: str, env: dict[str, str], looks: int
-) -> None:
-    here = repo(**ANSWERS)
-    (here / file).write_text(text, newline="")
-    docker.answer(OURS.replace("|ports-test|", "|renamed|"), IDS)
-    assert up(repo=here, **env) == (0, [], [ASKED, *[LISTED] * looks, STARTED])
+def test_our_own_containers_are_known_however_the_project_gets_its_name(up: Up, docker: Docker) -> None:
+    # By .env, an override, the folder: only Compose knows, and it is asked once.
+    docker.answer(OURS.replace("|ports-test|", "|renamed|"), IDS, project="renamed")
+    assert up() == (0, [], [ASKED, STARTED])
 
 
 @pytest.mark.usefixtures("proxies")

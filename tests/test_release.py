@@ -12,7 +12,7 @@ import pytest
 from conftest import Run
 from versions import commit
 
-pytestmark = pytest.mark.tool(".ci/release", "tests/test_release.py")
+pytestmark = pytest.mark.changes(".ci/release", "tests/test_release.py")
 
 VERSION = "v100.1.0"
 HEADING = f"## {VERSION[1:]} - {datetime.date.today()}"

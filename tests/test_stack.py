@@ -194,7 +194,7 @@ def test_a_clash_of_service_names_is_told_by_dev_up(repo: Render, run: Run) -> N
 
 
 def test_a_stack_without_containers_comes_up(repo: Render, run: Run) -> None:
-    here = repo(web_proxy="none")
+    here = repo(web_proxy="none", project_slug="empty")
     done = run("make", "dev-up", cwd=here)
     assert done.returncode == 0, done.stderr
     assert f"http://{ALIAS_IP}:3000/" in done.stdout

@@ -4,6 +4,7 @@ The machine is a box on Linux, with and without systemd, and a pretend Mac; `mak
 """
 
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -27,7 +28,12 @@ from versions import commit
 
 DOMAIN = "shop.test"
 ANSWERS = {"web_domain": DOMAIN, "native_services": "web:3000 api:4000", "databases": "[postgres]"}
-DOCKER = "#!/bin/sh\nexit 0\n"
+# An engine on which nothing is, and a Compose that knows our services.
+CONFIG = {
+    "name": "x",
+    "services": {name: {"labels": {"local.host-alias.service": name}} for name in ("proxy", "postgres")},
+}
+DOCKER = f"#!/bin/sh\ncase $* in *'config --format json') printf '%s' '{json.dumps(CONFIG)}' ;; esac\n"
 
 
 class UsedMachine(Protocol):

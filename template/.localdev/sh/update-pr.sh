@@ -100,7 +100,7 @@ publish() {
 
 # body: prints the pull request's text
 body() {
-	printf 'Brings \140localdev/\140 from %s to %s of %s.\n\n' "$was" "$now" "$(value _src_path)"
+	printf 'Brings \140.localdev/\140 from %s to %s of %s.\n\n' "$was" "$now" "$(value _src_path)"
 	printf 'After the merge, on every machine: \140make dev-up\140\n\n'
 	[ -z "$kept" ] || printf '%s\n\n' "Left out, because GitHub forbids it to workflows: changes of $kept. To have them: check this branch out, run \`make dev-update\`, commit, push."
 	printf 'The next run replaces this branch as long as nobody else has committed to it.\n'
