@@ -192,12 +192,13 @@ class Checker:
                 yield f"no heading there is #{anchor}"
 
     def message(self, quote: Quote) -> Iterator[str]:
-        """Check that the sources of a program say a message; in a table of messages, others are Copier's."""
+        """Check that the sources of a program say a message; in a table of messages, others are a part of ours, or Copier's."""
         begin, patterns = next(((b, p) for b, p in MESSAGES.items() if re.match(b, quote.text)), ("", ()))
         if patterns:
             said = text(*patterns)
         elif quote.place == "message":
-            said = " ".join(path.read_text() for path in Path(installed_copier.__file__).parent.glob("*.py"))
+            copiers = (path.read_text() for path in Path(installed_copier.__file__).parent.glob("*.py"))
+            said = " ".join([text("template/**/*"), *copiers])
         else:
             return
         for part in CHANGES.split(re.sub(f"^(?:{begin})", "", quote.text)):
