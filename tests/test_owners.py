@@ -426,6 +426,10 @@ def test_the_targets_work_in_their_own_folder_wherever_they_are_included_from(re
         done = subprocess.run(["make", "dev-up"], cwd=folder, env=env, capture_output=True, text=True, check=True)
         assert here.calls() == ["compose up --detach --wait"], done
         assert done.stdout.startswith("web  http://"), done
+    script = subprocess.run(
+        ["sh", "../.localdev/sh/stack.sh", "urls"], cwd=here.here / "sub", env=here.env, capture_output=True
+    )
+    assert (script.returncode, script.stderr) == (0, b"")
 
 
 def test_an_include_changes_neither_the_shell_nor_the_variables_of_theirs(repo_with_fakes: Repo) -> None:
