@@ -23,6 +23,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from conftest import Render, Run
 from machine import retry
+from nightly import examples
 from services import MEGABYTE, Connection, Head, Service, message, serving, serving_websockets
 from stack import Stack, running_stack
 
@@ -32,9 +33,8 @@ DOMAIN = "proxy-test.localhost"
 HOST = f"Host: web.{DOMAIN}:{PORT}"
 WEB, SOCKET, LONG, TWO, FIVE, API = range(3100, 3106)
 ROUTES = f"web:{WEB} socket:{SOCKET} long:{LONG} two:{TWO} five:{FIVE} api:{API}"
-# Longer than the minute after which proxies like to give up.
-LONG_SECONDS = 90
-IDLE_SECONDS = 120
+# Longer than the minute after which proxies like to give up, nginx by default in each of its time-outs.
+LONG_SECONDS = 62
 
 
 @dataclass
@@ -90,7 +90,7 @@ def echoes(connection: ClientConnection, frame: str | bytes) -> None:
     assert connection.recv(timeout=20) == frame
 
 
-# === what takes minutes, while the other tests run ===================================================================
+# === what takes a minute, while the other tests run ==================================================================
 
 
 def idle_websocket(over: threading.Event) -> float:
@@ -98,7 +98,7 @@ def idle_websocket(over: threading.Event) -> float:
     with websocket() as connection:
         echoes(connection, "before")
         started = time.monotonic()
-        over.wait(IDLE_SECONDS)
+        over.wait(LONG_SECONDS)
         idle = time.monotonic() - started
         echoes(connection, "after")
         return idle
@@ -154,7 +154,7 @@ BACKGROUND = [idle_websocket, slow_answer, stalled_upload, stalled_download, sta
 
 @pytest.fixture(scope="module")
 def proxy(rendered: Render, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """A running stack, with what takes minutes under way."""
+    """A running stack, with what takes a minute under way."""
     over = threading.Event()
 
     def answer_long(connection: Connection, head: Head) -> None:
@@ -206,9 +206,6 @@ def test_the_container_has_no_power_over_the_machine(proxy: Proxy) -> None:
         assert "0" not in values["Uid"].split() + values["Gid"].split(), status
         assert {values[f"Cap{kind}"] for kind in ("Inh", "Prm", "Eff", "Amb")} == {"0" * 16}, status
         assert int(values["CapBnd"], 16) == 0, status
-
-
-def test_the_container_cannot_gain_privileges(proxy: Proxy) -> None:
     # Of the process that started all others; `docker exec` starts some that prove nothing.
     assert "NoNewPrivs:\t1" in proxy.run("cat", "/proc/1/status")
 
@@ -226,13 +223,13 @@ def test_the_container_can_write_to_tmp_only(proxy: Proxy) -> None:
 # === WebSocket ========================================================================================================
 
 
-def test_a_websocket_carries_ten_thousand_frames_of_every_size(proxy: Proxy) -> None:
-    dice = random.Random(1)
-    large = {frame: dice.randbytes(3 * MEGABYTE) for frame in range(0, 10_000, 1000)}
+def test_a_websocket_carries_frames_of_every_size(proxy: Proxy) -> None:
+    dice, count = random.Random(1), examples(10_000)
+    large = {frame: dice.randbytes(3 * MEGABYTE) for frame in range(0, count, count // 10)}
     frames = [
         large.get(number)
         or (f"frame {number} é" if number % 2 else dice.randbytes(dice.choice((0, 1, 125, 126, 5000))))
-        for number in range(10_000)
+        for number in range(count)
     ]
     with websocket() as connection:
         sender = threading.Thread(target=lambda: [connection.send(frame) for frame in frames])
@@ -636,32 +633,28 @@ def test_a_client_that_waits_for_100_continue_gets_it(web: Service) -> None:
 # === paths ============================================================================================================
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
+def test_a_path_reaches_the_service_as_it_was_sent(web: Service) -> None:
+    for target in (
         "/a%2Fb", "/a%2fb", "//a//b", "/a/", "/a;b=c;d", "/%20+%2B", "/a+b", "/?a=%00&b", "/a?", "/?", "/?a=b?c=d",
         "/%C3%A9", "/%c3%a9?%C3%a9", "/a?r=%FC", "/~a!$&'()*,=:@", "/%25%2525", "/%E2%82%AC/%ff", "/%5B%5c%7c%22",
         "/a/../b", "/a/./b", "/./a", "/a/b/..", "/a%2E%2E/b", "/http://x.example/", "/a?b=http://x.example/../c",
         f"/{'long/' * 1600}?{'q' * 500}",
-    ],
-    ids=lambda target: target[:20],
-)  # fmt: skip
-def test_a_path_reaches_the_service_as_it_was_sent(web: Service, target: str) -> None:
-    assert ask(get(target))[0].status == 200
-    assert web.seen.target == target
+    ):  # fmt: skip
+        assert (ask(get(target))[0].status, web.seen.target) == (200, target)
 
 
-@pytest.mark.parametrize("target", ["/é", "/ü?ü=é", "/a|b", '/a"b"', "/[a]{b}^`", "/<a>", "/a\\b"])
-def test_a_path_that_clients_should_have_encoded_means_the_same_to_the_service(web: Service, target: str) -> None:
+def test_a_path_that_clients_should_have_encoded_means_the_same_to_the_service(web: Service) -> None:
     # No URL may have these characters, but clients send them; a proxy may do what the client should have done.
-    assert ask(get(target))[0].status == 200
-    assert unquote(web.seen.target, errors="surrogateescape") == target
+    for target in ("/é", "/ü?ü=é", "/a|b", '/a"b"', "/[a]{b}^`", "/<a>", "/a\\b"):
+        assert ask(get(target))[0].status == 200, target
+        assert unquote(web.seen.target, errors="surrogateescape") == target
 
 
-@pytest.mark.parametrize("target", ["/../a", "/a/../../b", "/%2e%2e/x", "/a%00b", "/%zz", "/%"])
-def test_a_path_that_leads_nowhere_is_refused_or_passed_but_never_changed(web: Service, target: str) -> None:
-    status = ask(get(target))[0].status
-    assert (status, [head.target for head in web.heads]) in ((400, []), (200, [target]))
+def test_a_path_that_leads_nowhere_is_refused_or_passed_but_never_changed(web: Service) -> None:
+    for target in ("/../a", "/a/../../b", "/%2e%2e/x", "/a%00b", "/%zz", "/%"):
+        web.heads.clear()
+        status = ask(get(target))[0].status
+        assert (status, [head.target for head in web.heads]) in ((400, []), (200, [target])), target
 
 
 def test_a_request_that_names_its_host_in_the_path_is_understood(web: Service) -> None:
@@ -758,14 +751,17 @@ def test_a_services_own_errors_pass_untouched(web: Service) -> None:
 
 
 def test_no_request_meets_a_connection_that_its_service_is_just_closing(proxy: Proxy) -> None:
-    """Two services close what was idle for 2 s and for 5 s; waves of requests arrive around these times."""
+    """Two services close what was idle for 2 s and for 5 s; waves of requests arrive around these times.
+
+    By night 20,000 requests and more.
+    """
     dice = random.Random(5)
     failures: list[str] = []
 
-    def lane(name: str, waves: int, pauses: list[float], together: threading.Barrier) -> None:
+    def lane(name: str, pauses: list[float], together: threading.Barrier) -> None:
         host = f"Host: {name}.{DOMAIN}:{PORT}"
         connection = client()
-        for wave in range(waves):
+        for wave, pause in enumerate(pauses):
             for number in range(10):
                 try:
                     if number % 3 != 2:
@@ -785,23 +781,23 @@ def test_no_request_meets_a_connection_that_its_service_is_just_closing(proxy: P
                     connection = client()
             # All connections were last used now, and all of them are needed in the next wave, at about the same time.
             together.wait(timeout=60)
-            time.sleep(pauses[wave] + random.uniform(0, 0.03))
+            time.sleep(pause + random.uniform(0, 0.03))
         connection.close()
 
     with serving(TWO, idle=2, closing=0.02) as two, serving(FIVE, idle=5, closing=0.02) as five:
         threads = []
-        for name, idle, lanes, waves in (("two", 2, 40, 25), ("five", 5, 100, 10)):
+        for name, idle, lanes, meetings in (("two", 2, 40, examples(30)), ("five", 5, 100, examples(10))):
             together = threading.Barrier(lanes)
-            pauses = [idle + dice.uniform(-0.06, 0.04) for _ in range(waves - 1)] + [0]
-            threads += [threading.Thread(target=lane, args=(name, waves, pauses, together)) for _ in range(lanes)]
+            pauses = [idle + dice.uniform(-0.06, 0.04) for _ in range(meetings)] + [0]
+            threads += [threading.Thread(target=lane, args=(name, pauses, together)) for _ in range(lanes)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert not failures, (len(failures), failures[:10])
-        assert len(two.heads) == len(five.heads) == 10_000
-        assert two.connections < 5000
-        assert five.connections < 5000
+        assert (len(two.heads), len(five.heads)) == (400 * (examples(30) + 1), 1000 * (examples(10) + 1))
+        for kept in (two, five):
+            assert kept.connections < len(kept.heads) / 2
         assert not two.errors + five.errors
 
 
@@ -832,51 +828,23 @@ def reload(proxy: Proxy, web: Service) -> Iterator[Callable[[], None]]:
         assert proxy.stack.make("dev-reload").returncode == 0
 
 
-def test_an_open_websocket_survives_reloads(proxy: Proxy, reload: Callable[[], None]) -> None:
-    with websocket() as connection:
-        echoes(connection, "before")
-        with ThreadPoolExecutor() as pool:
-            for _ in range(3):
-                reloading = pool.submit(reload)
-                while not reloading.done():
-                    echoes(connection, "during")
-                reloading.result()
-        # Proxies that give old connections some time end them now: it would be heard.
-        with pytest.raises(TimeoutError):
-            connection.recv(timeout=2)
-        echoes(connection, "after")
-
-
-def test_a_request_in_flight_survives_reloads(proxy: Proxy, web: Service, reload: Callable[[], None]) -> None:
-    arrived, goon = threading.Event(), threading.Event()
-
-    def answer(connection: Connection, head: Head) -> None:
-        connection.send(message("HTTP/1.1 200 OK", "Transfer-Encoding: chunked"))
-        if head.target == "/slow":
-            connection.send_chunk("before ")
-            arrived.set()
-            assert goon.wait(60)
-        connection.send_chunk("after")
-        connection.send_chunk("")
-
-    web.answer = answer
-    with ThreadPoolExecutor() as pool:
-        try:
-            slow = pool.submit(ask, get("/slow"))
-            assert arrived.wait(10)
-            reload()
-            reload()
-            with pytest.raises(TimeoutError):
-                slow.result(timeout=2)
-        finally:
-            goon.set()
-        assert slow.result()[1] == b"before after"
-
-
-def test_no_request_fails_during_twenty_reloads(proxy: Proxy, reload: Callable[[], None]) -> None:
-    over = threading.Event()
+def test_reloads_lose_no_websocket_no_request_in_flight_and_none_that_arrives(
+    proxy: Proxy, web: Service, reload: Callable[[], None]
+) -> None:
+    arrived, goon, over = threading.Event(), threading.Event(), threading.Event()
     answered: list[int] = []
     lost: list[int] = []
+
+    def answer(connection: Connection, head: Head) -> None:
+        if head.target != "/slow":
+            connection.send(message("HTTP/1.1 200 OK", body=connection.body(head)))
+            return
+        connection.send(message("HTTP/1.1 200 OK", "Transfer-Encoding: chunked"))
+        connection.send_chunk("before ")
+        arrived.set()
+        assert goon.wait(100)
+        connection.send_chunk("after")
+        connection.send_chunk("")
 
     def visit(visitor: int) -> None:
         while not over.is_set():
@@ -889,41 +857,42 @@ def test_no_request_fails_during_twenty_reloads(proxy: Proxy, reload: Callable[[
             assert (head.status, body) == (200, str(visitor).encode())
             answered.append(visitor)
 
-    with ThreadPoolExecutor() as pool:
+    web.answer = answer
+    with websocket() as connection, client(100) as slow_client, ThreadPoolExecutor() as pool:
+        echoes(connection, "before")
         visitors = [pool.submit(visit, visitor) for visitor in range(4)]
         try:
-            for count in range(1, 21):
-                reload()
+            slow = pool.submit(ask, get("/slow"), slow_client)
+            assert arrived.wait(10)
+            for count in range(examples(30)):
+                reloading = pool.submit(reload)
+                while not reloading.done():
+                    echoes(connection, "during")
+                reloading.result()
 
-                def many_were_answered(many: int = 100 * count) -> None:
+                def many_were_answered(many: int = 100 * (count + 1)) -> None:
                     assert len(answered) >= many
 
                 retry(many_were_answered)
+            # Proxies that give old connections some time end them now: it would be heard.
+            with pytest.raises(TimeoutError):
+                connection.recv(timeout=2)
+            echoes(connection, "after")
+            assert not slow.done()
         finally:
             over.set()
+            goon.set()
         for visitor in visitors:
             visitor.result()
+        assert slow.result()[1] == b"before after"
     assert lost == []
 
 
-# === what took minutes ================================================================================================
+# === what took a minute ===============================================================================================
 
 
-def test_a_websocket_that_was_idle_for_two_minutes_still_works(proxy: Proxy) -> None:
-    assert proxy.background["idle_websocket"].result(timeout=200) >= IDLE_SECONDS
-
-
-def test_an_answer_may_take_ninety_seconds(proxy: Proxy) -> None:
-    assert proxy.background["slow_answer"].result(timeout=200) >= LONG_SECONDS
-
-
-def test_a_client_may_pause_for_ninety_seconds_in_the_middle_of_its_request(proxy: Proxy) -> None:
-    assert proxy.background["stalled_upload"].result(timeout=200) >= LONG_SECONDS
-
-
-def test_a_client_may_pause_for_ninety_seconds_in_the_middle_of_an_answer(proxy: Proxy) -> None:
-    assert proxy.background["stalled_download"].result(timeout=200) >= LONG_SECONDS
-
-
-def test_a_service_may_pause_for_ninety_seconds_before_it_reads_a_request(proxy: Proxy) -> None:
-    assert proxy.background["stalled_service"].result(timeout=200) >= LONG_SECONDS
+def test_silence_of_more_than_a_minute_ends_nothing(proxy: Proxy) -> None:
+    ended = {name: job.exception(timeout=200) for name, job in proxy.background.items()}
+    assert not {name: error for name, error in ended.items() if error}
+    waited = {name: job.result() for name, job in proxy.background.items()}
+    assert min(waited.values()) >= LONG_SECONDS, waited
