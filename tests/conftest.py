@@ -119,7 +119,7 @@ def clean_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("LOCALDEV_", "COMPOSE", "XDG_", "GIT_"))
     }
-    for name in ("CI", "NO_COLOR", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "ARGS", "DEST", "NO_SKIPS"):
+    for name in ("CI", "NO_COLOR", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "ARGS", "DEST", "NO_SKIPS"):
         keep.pop(name, None)
     return keep | {
         "HOME": str(home),

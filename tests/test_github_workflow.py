@@ -18,6 +18,9 @@ from conftest import PROJECT, TOOLS, Render, Run
 from needs import need_command
 from versions import ANSWERS, commit, release
 
+pytestmark = pytest.mark.changes(
+    "template/.github", "template/.localdev/sh/update-pr.sh", "hooks", "tests/test_github_workflow.py"
+)
 WORKFLOW = ".github/workflows/localdev-update.yml"
 BRANCH = "localdev-update"
 SCRIPT = ".localdev/sh/update-pr.sh"
@@ -29,9 +32,6 @@ GH = f"""#!{sys.executable}
 import json, os, sys
 from pathlib import Path
 
-pytestmark = pytest.mark.changes(
-    "template/.github", "template/.localdev/sh/update-pr.sh", "hooks", "tests/test_github_workflow.py"
-)
 
 folder = Path(__file__).parents[1]
 store = folder / "requests.json"
