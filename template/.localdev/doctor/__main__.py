@@ -94,6 +94,7 @@ def examine(project: Project) -> list[Finding]:
         Task(lambda: engines.check(engine)),
         Task(lambda: alias.check(project, engine)),
         Task(lambda: errors),
+        Task(lambda: stack.check_owners(engine)),
         Task(lambda: stack.check(engine)),
         listening,
         Task(probe),

@@ -25,7 +25,6 @@ def check(engine: Engine) -> Iterator[Finding]:
     wanted = engine.wanted()
     if not wanted:
         return
-    yield from check_owners(engine)
     there = {service_of(container): container for container in containers}
     if not there:
         yield fail("stack.down", "stack", "no container of this project runs", "make dev-up")
@@ -36,6 +35,8 @@ def check(engine: Engine) -> Iterator[Finding]:
 
 def check_owners(engine: Engine) -> Iterator[Finding]:
     """Find containers, volumes and names of this project that somebody else uses, too; as `make dev-up` does."""
+    if not engine.info() or not engine.wanted():
+        return  # engine.py has said it, or there is nothing
     words = engine.project.compose
     try:
         config, found = compose.config(words), compose.containers(words)
