@@ -274,6 +274,7 @@ def test_nothing_is_left_in_the_engine(rendered: Render, run: Run, tmp_path: Pat
         used = difference(before, of_the_engine(run, tmp_path))
         assert {"docker ps --all --quiet", "docker volume ls --quiet", "docker network ls --quiet"} <= used.keys()
         (first,) = (command for command in how_to_undo(stack.repo)[0] if "dev-down" in command)
-        down = stack.make("-s", *first.split()[1:])
+        # Nobody is there to be asked.
+        down = stack.make("-s", *(word.replace("--volumes", "--volumes --yes") for word in first.split()[1:]))
         assert down.returncode == 0, down.stderr
         assert difference(before, of_the_engine(run, tmp_path)) == {}
