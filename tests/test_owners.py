@@ -107,11 +107,12 @@ def test_a_service_of_theirs_with_a_volume_or_a_name_of_ours_is_refused() -> Non
         refusal.text for refusal in owners.conflicts(config() | {"services": config()["services"] | {"db": bind}})
     ] == [shares]
     merged = config()
-    merged["services"]["postgres"]["volumes"].append({"type": "volume", "source": "own", "target": "/var/lib"})
+    merged["services"]["postgres"]["volumes"].append({"type": "volume", "source": "own", "target": "/backup"})
+    assert list(owners.conflicts(merged)) == []
+    del merged["services"]["postgres"]["volumes"][0]
     (refusal,) = owners.conflicts(merged)
-    assert str(refusal) == (
-        "a service postgres of yours is merged into ours: it has the volume shop_own. Fix: give yours another name than postgres"
-    )
+    assert refusal.text == "a service postgres of yours is merged into ours: its data is in the volume shop_own"
+    assert refusal.fix == "give yours another name than postgres"
 
 
 def test_a_container_of_somebody_else_with_a_volume_or_a_name_of_ours_is_refused() -> None:

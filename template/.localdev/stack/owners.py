@@ -81,10 +81,11 @@ def conflicts(config: Config) -> Iterator[Refusal]:
     """Find the services of the Compose files that use a volume, a network name or a container name of ours."""
     ours = our_services(config)
     for our in ours:
-        for volume in sorted(volumes_of(config, our)):
-            if not volume.startswith(f"{config['name']}_localdev-"):
-                text = f"a service {our} of yours is merged into ours: it has the volume {volume}"
-                yield Refusal(text, f"give yours another name than {our}")
+        # A compose.override.yaml may add to ours, but not put its own data in the place of ours.
+        volumes = volumes_of(config, our)
+        if volumes and not any(volume.startswith(f"{config['name']}_localdev-") for volume in volumes):
+            text = f"a service {our} of yours is merged into ours: its data is in the volume {min(volumes)}"
+            yield Refusal(text, f"give yours another name than {our}")
     for service in sorted(set(config.get("services") or {}) - set(ours)):
         theirs = names_of(config, service)
         for our in ours:
