@@ -330,7 +330,7 @@ def proxy_changes(root: Path, before: Answers, now: Answers) -> list[str]:
     old, new = before.get("web_domain"), now.get("web_domain")
     if old and new and old != new:
         if not (old.endswith(".localhost") and new.endswith(".localhost")):
-            lines.append(f"web_domain {old} -> {new}: make dev-up writes {NAMES} anew; commit it, too")
+            lines.append(f"web_domain {old} -> {new}: make dev-up writes {NAMES} again; commit it, too")
         lines.append(
             f"Where HTTPS is on: make dev-tls. Where /etc/hosts has the block `localdev {old}`: delete it, then make dev-hosts"
         )

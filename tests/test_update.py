@@ -392,7 +392,7 @@ def test_without_a_proxy_the_snippets_are_named_that_are_not_read_any_more(
 
 def test_a_new_domain_names_what_has_to_follow_it(change: Change) -> None:
     assert change(web_domain="shop.test", native_services="web:3000") == [
-        "web_domain shop.localhost -> shop.test: make dev-up writes .localdev/names.yaml anew; commit it, too",
+        "web_domain shop.localhost -> shop.test: make dev-up writes .localdev/names.yaml again; commit it, too",
         "Where HTTPS is on: make dev-tls. Where /etc/hosts has the block `localdev shop.localhost`: delete it, then make "
         "dev-hosts",
         "native_services seeds .localdev/routes only once: write your services into it, then make dev-reload",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from compose import engine_of
 from tools import run
 
 CONTAINERS_HOST = "host-alias"
@@ -46,12 +47,7 @@ class Project:
     @property
     def engine(self) -> list[str]:
         """The engine's command: docker of `docker compose`, podman of podman-compose."""
-        words = []
-        for word in self.compose:
-            if word == "compose":
-                break
-            words.append(word[: -len("-compose")] if word.endswith("-compose") else word)
-        return words
+        return engine_of(self.compose)
 
     @property
     def gateway(self) -> bool:
