@@ -12,25 +12,25 @@ new: .venv/requirements ## DEST=../my-app: put the stack into a repo (ARGS="-d a
 
 # No test chosen is an error (5) but where ARGS chose them.
 test: .venv/requirements-test ## run what needs no engine (ARGS="-k routes"; NIGHTLY=1: more of it; NO_SKIPS=1: a skip fails)
-	@echo 'make test: some 1,500 tests that need no container engine, as many at a time as there are processors'
+	@echo 'make test: 2,200 tests that need no container engine, as many at a time as there are processors'
 	@.venv/bin/pytest -n auto -m 'not engine' $(if $(NO_SKIPS),--no-skips) $(ARGS) $(if $(ARGS),|| test $$? = 5)
 
 # They share the engine's ports and this machine's alias.
 test-engine: .venv/requirements-test ## run what needs an engine, as root: .ci/engine and .ci/images make one
-	@echo 'make test-engine: some 400 tests on a container engine, one after the other'
+	@echo 'make test-engine: 200 tests on a container engine, one after the other'
 	@.venv/bin/pytest -m engine $(if $(NO_SKIPS),--no-skips) $(ARGS) $(if $(ARGS),|| test $$? = 5)
 
 test-all: test test-engine ## run every test (NO_SKIPS=1, NIGHTLY=1)
 
 # The tests' own stacks and machines, by their conftest, with figures.py of bench/ beside it.
 bench: .venv/requirements-test ## measure what everything costs, into bench/RESULTS.md (ARGS="-k doctor"; ARGS=--quick: a try)
-	@PYTHONPATH=tests:bench .venv/bin/pytest -p conftest -p figures --timeout 3600 $(ARGS) bench/commands.py bench/proxy.py
+	@PYTHONPATH=tests:tests/support:bench .venv/bin/pytest -p conftest -p figures --timeout 3600 $(ARGS) bench/commands.py bench/proxy.py
 
 recording: .venv/requirements-test ## record docs/recording.svg again, after a change of what a newcomer sees
-	@PYTHONPATH=tests .venv/bin/pytest -p conftest --timeout 900 $(ARGS) docs/recording.py
+	@PYTHONPATH=tests:tests/support .venv/bin/pytest -p conftest --timeout 900 $(ARGS) docs/recording.py
 
 # Every shell script. .ci/release is Python.
-SCRIPTS = $(shell find template/.localdev/host-alias template/.localdev/sh template/.localdev/proxy .ci tests/mac tests/systemctl \
+SCRIPTS = $(shell find template/.localdev/host-alias template/.localdev/sh template/.localdev/proxy .ci tests/mac tests/support/systemctl \
 	-type f \( -name '*.sh' -o ! -name '*.*' \) ! -path .ci/release | sort)
 
 lint: .venv/requirements-test ## check the style of everything

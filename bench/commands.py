@@ -17,9 +17,9 @@ from box import Box, need_box
 from conftest import TOOLS, Render, Run
 from figures import Figures, medians
 from fleet import LOOP, MAKE_FLEET, measured
-from machine import ALIAS_IP, service
+from host import ALIAS_IP, service
 from needs import need_command
-from stack import Stack, running_stack
+from running import Stack, running_stack
 from versions import commit, release
 
 COPIER = f"{sys.executable} -m copier"

@@ -12,9 +12,9 @@ import pytest
 
 from conftest import Render, Run
 from figures import HERE, Figures, median_of
-from machine import ALIAS_IP, curl, retry
+from host import ALIAS_IP, curl, retry
 from needs import need, need_command
-from stack import Stack, running_stack
+from running import Stack, running_stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(3600)]
 

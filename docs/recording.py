@@ -16,8 +16,8 @@ import pexpect
 import yaml
 
 from conftest import PROJECT, Render, Run
+from host import ALIAS_IP, retry
 from lab import IMAGE, Lab
-from machine import ALIAS_IP, retry
 from needs import need_command
 
 ADDRESS = "https://github.com/copier-host-alias/copier-host-alias.git"

@@ -21,9 +21,8 @@ from copier import Settings, run_copy
 
 from apps import Apps
 from box import Box, need_box
-from machine import ALIAS_IP, has_alias
-from needs import need, need_command, need_engine, need_node
-from nightly import NIGHTLY
+from host import ALIAS_IP, has_alias
+from needs import NIGHTLY, need, need_command, need_engine, need_node
 
 PROJECT = Path(__file__).parents[1]
 LOCALDEV = PROJECT / "template/.localdev"

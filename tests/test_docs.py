@@ -144,7 +144,9 @@ class Checker:
 
     def __init__(self, run: Run, rendered: Render) -> None:
         self.repos = {name: rendered(**answers) for name, answers in ANSWERS.items()}
-        self.help = cache(lambda *command: run(*command, cwd=PROJECT, env={"PYTHONPATH": "tests:bench"}).stdout)
+        self.help = cache(
+            lambda *command: run(*command, cwd=PROJECT, env={"PYTHONPATH": "tests:tests/support:bench"}).stdout
+        )
 
     def manual(self, program: str, verb: str = "copy") -> str:
         """Return what `program` says about itself, for the scripts behind a target all that they say."""

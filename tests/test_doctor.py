@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 
 from conftest import LOCALDEV, PROJECT, TOOLS, Render, Run
-from machine import ALIAS_IP as IP
+from host import ALIAS_IP as IP
 from needs import need, need_command
 from versions import commit
 

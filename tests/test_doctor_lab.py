@@ -12,8 +12,8 @@ import pytest
 
 from box import UNITS
 from conftest import Render
+from host import ALIAS_IP, LABEL, retry
 from lab import IMAGE, LAN_LAB, Lab, Repo
-from machine import ALIAS_IP, LABEL, retry
 from needs import need_command
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]

@@ -11,9 +11,9 @@ import pexpect
 import pytest
 
 from conftest import Render
+from host import ALIAS_IP as IP
+from host import LABEL
 from laptop import DAEMONS, PLIST, REPO, Laptop
-from machine import ALIAS_IP as IP
-from machine import LABEL
 from needs import need_command
 
 PORT = 3000

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from conftest import Render, Run
-from machine import retry
+from host import retry
 from needs import need, need_command, need_root
 
 Findings = dict[str, dict[str, Any]]

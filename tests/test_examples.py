@@ -12,9 +12,9 @@ import redis
 
 from apps import running
 from conftest import PROJECT, Run
-from machine import ALIAS_IP, curl, is_free, retry
+from host import ALIAS_IP, curl, is_free, retry
 from needs import need, need_command, need_node
-from stack import Stack, running_stack
+from running import Stack, running_stack
 
 PORTS = {"LOCALDEV_HTTP_PORT": "8193", "POSTGRES_PORT": "8194", "REDIS_PORT": "8195"}
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from fakemac import FakeMac
-from machine import ALIAS_IP as IP
+from host import ALIAS_IP as IP
 from needs import need_command, need_mac
 
-pytestmark = pytest.mark.changes("tests/fakemac", "tests/mac", "tests/test_fakemac.py")
+pytestmark = pytest.mark.changes("tests/support/fakemac", "tests/mac", "tests/test_fakemac.py")
 
 
 @pytest.fixture(scope="module", autouse=True)

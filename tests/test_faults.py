@@ -21,12 +21,11 @@ import pytest
 from box import UNITS, Box, Result, need_box
 from conftest import Render, Run
 from fakemac import FakeMac
+from host import ALIAS_IP as IP
+from host import LABEL
 from lab import Lab, children
 from laptop import DAEMONS
-from machine import ALIAS_IP as IP
-from machine import LABEL
-from needs import need_mac
-from nightly import NIGHTLY
+from needs import NIGHTLY, need_mac
 from systemd import Booted, booted_machine
 from versions import with_format
 

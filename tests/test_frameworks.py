@@ -12,9 +12,9 @@ import pytest
 
 from apps import COMMANDS, Apps, environment
 from conftest import Render, Run
-from machine import curl, retry
+from host import curl, retry
 from needs import need_image
-from stack import Stack, running_stack
+from running import Stack, running_stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 PORTS = {"LOCALDEV_HTTP_PORT": "8187", "LOCALDEV_HTTPS_PORT": "8550"}

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 from box import UNITS, Box
+from host import ALIAS_IP, LABEL
 from lab import HELLO, SERVICE, Place
-from machine import ALIAS_IP, LABEL
 from needs import need_command
 
 PORT, PUBLISHED = 3000, 8080

@@ -13,8 +13,8 @@ import pytest
 
 from box import SUDO_ASKS, SYSTEMCTL, UNITS, Box, finish, on_terminal
 from conftest import Render, Run
-from machine import ALIAS_IP as IP
-from machine import LABEL
+from host import ALIAS_IP as IP
+from host import LABEL
 from needs import linux_only, need, need_command
 from systemd import IMAGE, Booted, booted_machine
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from conftest import Render
+from host import ALIAS_IP as IP
+from host import LABEL
 from laptop import DAEMONS, HOST_ALIAS, PLIST, REPO, Laptop, Session
-from machine import ALIAS_IP as IP
-from machine import LABEL
 from needs import need_command
 
 SHOWN_FIRST = "host-alias: this needs root once; later runs ask for nothing. The commands:"

@@ -31,11 +31,10 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from box import SUDO, UNITS, Box, HostsBox, need_box
 from conftest import GOOD, LOCALDEV, PROJECT, TOOLS, Render, Run
+from host import ALIAS_IP as IP
+from host import LABEL
 from laptop import HOST_ALIAS, PLIST, REPO, Laptop
-from machine import ALIAS_IP as IP
-from machine import LABEL
-from needs import need_command, need_root
-from nightly import examples
+from needs import examples, need_command, need_root
 from shells import scripts
 from versions import ANSWERS, commit
 

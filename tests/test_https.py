@@ -16,9 +16,9 @@ from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
 from conftest import Render, Run
-from machine import ALIAS_IP, curl, service
+from host import ALIAS_IP, curl, service
 from needs import need_command, need_root
-from stack import Stack, running_stack
+from running import Stack, running_stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 HTTP, HTTPS = 18190, 18553

@@ -16,8 +16,8 @@ import yaml
 from box import Box
 from conftest import PROJECT, TOOLS, Run, blocks
 from fleet import LOOP, MAKE_FLEET, PAGE, measured
-from machine import ALIAS_IP as IP
-from nightly import NIGHTLY
+from host import ALIAS_IP as IP
+from needs import NIGHTLY
 from versions import ANSWERS, commit, release
 
 INSTALLED = "/opt/my-app"

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from conftest import Render, Run
-from machine import curl, service
+from host import curl, service
 from needs import need_command, need_root
-from stack import Done, Stack, running_stack
+from running import Done, Stack, running_stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 PORTS = {"LOCALDEV_HTTP_PORT": "18191", "LOCALDEV_HTTPS_PORT": "18554", "REDIS_PORT": "26391"}

@@ -21,9 +21,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from conftest import Render, Run
-from machine import ALIAS_IP, curl, retry, service
+from host import ALIAS_IP, curl, retry, service
 from needs import need
-from stack import Stack, running_stack
+from running import Stack, running_stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 PORTS = {

@@ -11,9 +11,9 @@ import pytest
 
 from box import an_etc
 from conftest import Render, Run
+from host import ALIAS_IP as IP
+from host import LABEL
 from laptop import DAEMONS, HOST_ALIAS, Laptop
-from machine import ALIAS_IP as IP
-from machine import LABEL
 from needs import need_command, need_root
 from shells import called, shells
 

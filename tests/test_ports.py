@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from conftest import Render, Run
+from host import ALIAS_IP, is_free
 from laptop import REPO, Laptop
-from machine import ALIAS_IP, is_free
 from needs import need, need_command, need_engine, need_root
 from shells import AWKS, called, shells
 

@@ -22,10 +22,10 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from conftest import Render, Run
-from machine import retry
-from nightly import examples
+from host import retry
+from needs import examples
+from running import Stack, running_stack
 from services import MEGABYTE, Connection, Head, Service, message, serving, serving_websockets
-from stack import Stack, running_stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 PORT = 18090

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from conftest import LOCALDEV, PROJECT, TOOLS, Render, Run, blocks
+from host import ALIAS_IP, retry
 from lab import Lab
-from machine import ALIAS_IP, retry
 
 README = (PROJECT / "README.md").read_text()
 ADDRESS = "https://github.com/copier-host-alias/copier-host-alias.git"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from conftest import Render, Run
-from machine import curl, retry, service
-from nightly import examples
-from stack import Done, Stack, running_stack
+from host import curl, retry, service
+from needs import examples
+from running import Done, Stack, running_stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 PORTS = {"LOCALDEV_HTTP_PORT": "18192", "LOCALDEV_HTTPS_PORT": "18555"}

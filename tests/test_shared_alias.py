@@ -24,8 +24,7 @@ from fakemac import FakeMac
 from fakemac.commands.base import DEFAULTS
 from fakemac.commands.base import State as MacState
 from laptop import DAEMONS
-from needs import linux_only, need_mac
-from nightly import examples
+from needs import examples, linux_only, need_mac
 from versions import with_format
 
 IPS = ("10.254.254.254", "10.254.254.253", "203.0.113.7")

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from conftest import Render, Run
-from machine import ALIAS_IP, curl, has_alias, is_free, service
+from host import ALIAS_IP, curl, has_alias, is_free, service
 from needs import need
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]

@@ -20,10 +20,10 @@ import pytest
 from box import USUAL_HOSTS, Box, an_etc, finish, need_box
 from conftest import Render, Run, as_data
 from fakemac.commands.base import State
+from host import LABEL
 from laptop import REPO, Laptop
-from machine import LABEL
 from needs import linux_only
-from stack import running_stack
+from running import running_stack
 from versions import commit
 
 DOMAIN = "shop.test"

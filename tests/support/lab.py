@@ -18,7 +18,7 @@ from typing import Any
 
 from box import SYSTEMCTL, UNITS
 from conftest import Render
-from machine import ALIAS_IP, retry
+from host import ALIAS_IP, retry
 from needs import need, need_command, need_engine, need_root
 
 IMAGE = "nginx:1.30-alpine"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from box import UNITS, Result
 from conftest import Run
-from machine import LABEL, retry
+from host import LABEL, retry
 from needs import need_image
 
 IMAGE = "local/systemd:1"

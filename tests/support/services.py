@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from websockets.sync.server import ServerConnection, serve
 
-from machine import ALIAS_IP
+from host import ALIAS_IP
 
 MEGABYTE = 1 << 20
 

@@ -9,7 +9,13 @@ import pytest
 
 from fakemac import FakeMac
 
+NIGHTLY = bool(os.environ.get("NIGHTLY"))
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are missing; get them with: Linux")
+
+
+def examples(number: int) -> int:
+    """Return how many of `number` generated examples a test tries: a tenth by day, all of them where NIGHTLY is set."""
+    return number if NIGHTLY else max(number // 10, 1)
 
 
 def need(present: object, what: str, how: str) -> None:

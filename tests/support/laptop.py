@@ -9,7 +9,7 @@ from typing import Any
 import pexpect
 
 from fakemac import FakeMac
-from machine import LABEL
+from host import LABEL
 from needs import need_mac
 
 REPO = "/Users/alice/my app's repo"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conftest import Render, Run
-from machine import is_free
+from host import is_free
 from needs import need
 
 Done = subprocess.CompletedProcess[str]
