@@ -23,7 +23,7 @@ LOCALDEV_UNSET = $(strip $(foreach name,$(filter COMPOSE_% DOCKER_% %_PORT,$(fil
 	$(filter file override,$(origin $(name))),-u $(name))))
 # In the folder that .localdev is in, wherever your Makefile is.
 LOCALDEV_RUN = CDPATH= cd $(LOCALDEV_FOLDER)/.. && $(if $(LOCALDEV_UNSET),env $(LOCALDEV_UNSET) )
-LOCALDEV_STACK = $(LOCALDEV_RUN)sh .localdev/sh/stack.sh
+LOCALDEV_STACK = $(LOCALDEV_RUN)python3 -I -B .localdev/stack
 
 .PHONY: $(LOCALDEV_TARGETS)
 ifneq ($(filter undefine,$(.FEATURES)),)
@@ -50,10 +50,10 @@ dev-status: ; @$(LOCALDEV_STACK) status $(LOCALDEV_COMPOSE) -- $(LOCALDEV_ARGS)
 dev-doctor: ; @$(LOCALDEV_STACK) doctor $(LOCALDEV_COMPOSE) -- $(LOCALDEV_ARGS)
 
 ## dev-urls: which URL leads to which service
-dev-urls: ; @$(LOCALDEV_STACK) urls
+dev-urls: ; @$(LOCALDEV_STACK) urls $(LOCALDEV_COMPOSE)
 
 ## dev-env: the environment for native services, for eval "$(make -s dev-env)"
-dev-env: ; @$(LOCALDEV_STACK) env
+dev-env: ; @$(LOCALDEV_STACK) env $(LOCALDEV_COMPOSE)
 
 ## dev-logs: follow the containers' logs (ARGS=proxy for one)
 dev-logs: ; @$(LOCALDEV_RUN)$(LOCALDEV_COMPOSE) logs --follow --tail 100 $(LOCALDEV_ARGS)
@@ -61,8 +61,8 @@ dev-logs: ; @$(LOCALDEV_RUN)$(LOCALDEV_COMPOSE) logs --follow --tail 100 $(LOCAL
 ## dev-reload: use an edited .localdev/routes or .localdev/proxy/custom; on an error the old ones stay
 dev-reload: ; @$(LOCALDEV_STACK) reload $(LOCALDEV_COMPOSE)
 
-## dev-tls: serve HTTPS, too, with a certificate by mkcert; again when routes change
-dev-tls: ; @$(LOCALDEV_STACK) tls $(LOCALDEV_COMPOSE)
+## dev-tls: serve HTTPS, too, with a certificate by mkcert; again when routes change (ARGS=--off: HTTP only)
+dev-tls: ; @$(LOCALDEV_STACK) tls $(LOCALDEV_COMPOSE) -- $(LOCALDEV_ARGS)
 
 ## dev-hosts: point the hosts in .localdev/routes at this machine, in /etc/hosts; asks first (ARGS=--yes: does not)
 dev-hosts: ; @$(LOCALDEV_RUN)sh .localdev/sh/hosts.sh add $(LOCALDEV_ARGS)
@@ -77,7 +77,7 @@ dev-alias: ; @$(LOCALDEV_RUN)sh .localdev/host-alias up
 dev-alias-down: ; @$(LOCALDEV_RUN)sh .localdev/host-alias down $(LOCALDEV_ARGS)
 
 ## dev-update: bring fixes from the template, or change an answer (ARGS="-d web_port=8081")
-dev-update: ; @$(LOCALDEV_RUN)$(or $(LOCALDEV_COPIER),sh .localdev/sh/stack.sh copier) update --trust -a .copier-answers.localdev.yml $(LOCALDEV_ARGS)
+dev-update: ; @$(LOCALDEV_STACK) update $(LOCALDEV_COPIER) -- $(LOCALDEV_ARGS)
 
 .DEFAULT_GOAL := $(LOCALDEV_GOAL)
 # With a second name in this list, `make help` of the kind that greps $(MAKEFILE_LIST) puts file names before the targets.

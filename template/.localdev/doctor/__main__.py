@@ -31,11 +31,13 @@ import alias
 import engine as engines
 import names
 import report
-import routes as probes
+import probes
 import services
 import stack
 from finding import FAIL, Finding, fail
-from project import BadRoutesError, Project, load
+from project import Project, load
+from routes import RoutesError
+from settings import SettingsError
 
 
 class Parser(argparse.ArgumentParser):
@@ -78,7 +80,7 @@ def examine(project: Project) -> list[Finding]:
     try:
         table = project.routes()
         errors = []
-    except BadRoutesError as error:
+    except RoutesError as error:
         table = []
         errors = [
             fail("routes.invalid", "routes", line, "correct it, then: make dev-reload")
@@ -122,7 +124,7 @@ def main() -> int:
         return 2
     try:
         project = load(folder, compose)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, SettingsError) as error:
         print(f"doctor: {folder}/host-alias.conf cannot be used ({error}). Restore it from git", file=sys.stderr)
         return 2
     findings = examine(project)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from engine import Engine, change_ip
 from finding import Finding, fail, ok, warn
 from project import Project
-from system import system
+from machine import system
 from tools import run
 
 # Which interfaces the unit's guard lets in, by the beginning of their names.

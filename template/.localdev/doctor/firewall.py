@@ -12,7 +12,7 @@ from typing import Any
 
 from alias import ufw_enabled
 from project import Project
-from system import system
+from machine import system
 from tools import run
 
 # Docker gives a project's bridge a new name each time it is made, so the rule is for all of its bridges.

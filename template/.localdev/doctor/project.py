@@ -1,36 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""The project as its files describe it: host-alias.conf, and routes as routes.awk reads it."""
+"""The project as its files describe it: host-alias.conf, and routes as stack/ reads them."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 
-from compose import engine_of
-from tools import run
+import compose as tool
+import routes as table
+import settings
+from routes import NATIVE as CONTAINERS_HOST
+from routes import Route
 
-CONTAINERS_HOST = "host-alias"
-
-
-class BadRoutesError(Exception):
-    """The file routes, or .env, has errors; its text is what routes.awk said, one line each."""
-
-
-@dataclass(frozen=True)
-class Route:
-    """A line of the file routes, one place: what is asked for there goes to `port` of `upstream`."""
-
-    line: int
-    service: str
-    upstream: str
-    port: int
-    host: str
-    path: str
-
-    @property
-    def native(self) -> bool:
-        """Whether the service runs on this machine, not in a container."""
-        return self.upstream == CONTAINERS_HOST
+__all__ = ["CONTAINERS_HOST", "Project", "Route", "load"]
 
 
 @dataclass
@@ -43,16 +25,12 @@ class Project:
     domain: str
     has_proxy: bool
     compose: list[str]
+    gateway: bool
 
     @property
     def engine(self) -> list[str]:
         """The engine's command: docker of `docker compose`, podman of podman-compose."""
-        return engine_of(self.compose)
-
-    @property
-    def gateway(self) -> bool:
-        """Whether containers dial Docker's host gateway instead of the alias."""
-        return bool(os.environ.get("LOCALDEV_HOST"))
+        return tool.engine_of(self.compose)
 
     @property
     def listen(self) -> str:
@@ -60,26 +38,19 @@ class Project:
         return "0.0.0.0" if self.gateway else self.ip
 
     def routes(self) -> list[Route]:
-        """Return the routes in their order.
-
-        Raises BadRoutesError when the file has errors.
-        """
-        files = [os.path.join(self.folder, "host-alias.conf"), os.path.join(self.folder, "routes")]
-        if os.path.isfile(".env"):
-            files.insert(1, ".env")
-        done = run("awk", "-v", "want=table", "-f", os.path.join(self.folder, "routes.awk"), *files)
-        if done.code != 0:
-            raise BadRoutesError(done.err.strip())
-        rows = (line.split("\t") for line in done.out.splitlines())
-        return [Route(int(line), service, up, int(port), host, path) for line, service, up, port, host, path in rows]
+        """Return the routes in their order. Raises routes.RoutesError where the file has errors."""
+        return table.read(os.path.join(self.folder, "routes"), self.domain)
 
 
 def load(folder: str, compose: list[str]) -> Project:
     """Return the project whose template-owned files are in `folder`; `compose` is the command to run Compose by.
 
-    Raises OSError, KeyError or ValueError when host-alias.conf is not what the template wrote.
+    Raises OSError and settings.SettingsError when host-alias.conf is not what the template wrote.
     """
-    with open(os.path.join(folder, "host-alias.conf"), encoding="utf-8", errors="replace") as file:
-        lines = [line.strip() for line in file if "=" in line and not line.startswith("#")]
-    conf = dict(line.split("=", 1) for line in lines)
-    return Project(folder, conf["ip"], conf["label"], conf["domain"], conf["web_port"] != "none", compose)
+    answers = settings.read(os.path.join(folder, "host-alias.conf"))
+    try:
+        gateway = settings.has_gateway(answers, tool.config(compose))
+    except tool.UnknownError:
+        # engine.py says that Compose does not answer.
+        gateway = bool(os.environ.get("LOCALDEV_HOST"))
+    return Project(folder, answers.ip, answers.label, answers.domain, answers.has_proxy, compose, gateway)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import frameworks
 from finding import Finding, fail, ok, warn
 from project import Project, Route
-from system import system
+from machine import system
 
 # Has the ports 5000, Flask's own, and 7000 on every Mac whose AirPlay Receiver nobody switched off.
 AIRPLAY = "ControlCenter"

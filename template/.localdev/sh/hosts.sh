@@ -42,7 +42,7 @@ read_project() {
 read_names() {
 	[ -d "$localdev/proxy" ] || die 1 'this stack has no proxy. Add one: make dev-update ARGS="-d web_proxy=nginx"'
 	entry=127.0.0.1 wildcards=''
-	names=$(awk -v want=hosts -f "$localdev/routes.awk" "$localdev/host-alias.conf" "$localdev/routes") || exit 1
+	names=$(cd "$localdev/.." && python3 -I -B .localdev/stack hosts) || exit 1
 	# A wildcard is a name here, no pattern.
 	set -f
 	for name in $names; do

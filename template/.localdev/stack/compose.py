@@ -37,6 +37,8 @@ class Container:
     ours: str
     mounts: frozenset[str]
     networks: frozenset[str]
+    ports: frozenset[int] = frozenset()
+    status: str = ""
 
     @property
     def runs(self) -> bool:
@@ -106,7 +108,7 @@ def config(compose: list[str]) -> dict[str, Any]:
 def containers(compose: list[str]) -> list[Container]:
     """Return all containers of the engine, those that do not run included. Raises UnknownError when it does not answer."""
     labels = (f'(.Label "{label}")' for label in (PROJECT, SERVICE, FOLDER, FILES, OURS))
-    fields = [".ID", ".Names", ".State", *labels, ".Mounts", ".Networks"]
+    fields = [".ID", ".Names", ".State", *labels, ".Mounts", ".Networks", ".Ports", ".Status"]
     row = "[" + ",".join("{{json " + field + "}}" for field in fields) + "]"
     command = [*engine_of(compose), "ps", "--all", "--no-trunc", "--format", row]
     try:
@@ -118,10 +120,19 @@ def containers(compose: list[str]) -> list[Container]:
 
 def container_of(id: str, names: str, *fields: str) -> Container:
     """Return the container of a row of `docker ps`."""
-    *texts, mounts, networks = fields
+    *texts, mounts, networks, ports, status = fields
     # With legacy links the names that other containers have for it are there, too: OTHER/ALIAS.
     name = next((name for name in names.split(",") if "/" not in name), names)
-    return Container(id, name, *texts, frozenset(mounts.split(",")), frozenset(networks.split(",")))
+    parts = (frozenset(mounts.split(",")), frozenset(networks.split(",")), published_ports(ports), status)
+    return Container(id, name, *texts, *parts)
+
+
+def published_ports(text: str) -> frozenset[int]:
+    """Return the ports of this machine in a column of `docker ps`: 127.0.0.1:8080->80/tcp, [::]:9000-9001->9000-9001/tcp."""
+    found: set[int] = set()
+    for first, last in re.findall(r":([0-9]+)(?:-([0-9]+))?->[0-9-]+/tcp", text):
+        found.update(range(int(first), int(last or first) + 1))
+    return frozenset(found)
 
 
 def names_in_networks(compose: list[str], found: list[Container]) -> dict[str, dict[str, set[str]]]:

@@ -197,8 +197,9 @@ def missing(config: Config, here: str, wanted: Iterable[str]) -> Iterator[Refusa
             f"include: [{FOLDER}/compose.yaml] in your Compose file, or correct COMPOSE_FILE or LOCALDEV_COMPOSE",
         )
     for mount in config["services"]["proxy"].get("volumes") or [] if "proxy" in ours else []:
-        if mount.get("target") == f"/{FOLDER}" and not is_same(mount.get("source", ""), os.path.join(here, FOLDER)):
-            text = f"Compose would run the proxy of {mount.get('source')}"
+        source = mount.get("source", "")
+        if mount.get("target") == f"/{FOLDER}/proxy" and not is_same(source, os.path.join(here, FOLDER, "proxy")):
+            text = f"Compose would run the proxy of {source}"
             yield Refusal(text, "correct COMPOSE_FILE or LOCALDEV_COMPOSE, which name the files of another checkout")
 
 

@@ -20,7 +20,7 @@ import firewall
 from engine import Engine, change_ip, kind
 from finding import Finding, fail, ok, warn
 from project import CONTAINERS_HOST, Project, Route
-from system import system
+from machine import system
 from tools import lines_of
 
 CONNECT_SECONDS, ANSWER_SECONDS, BODY = 1, 1.0, 65536

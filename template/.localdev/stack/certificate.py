@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""The certificate of HTTPS, made by mkcert. Its key is not in the repo, where a Dockerfile's `COPY . .` would take it along."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+
+from owners import Refusal
+
+MISSING = Refusal(
+    "mkcert is missing", "install it: brew install mkcert (Debian: sudo apt install mkcert), then: make dev-tls"
+)
+TRUST = "your browsers trust this certificate after this command, once per machine: mkcert -install (asks for your password)"
+
+
+class CertificateError(Exception):
+    """There is no certificate to be had; the text is what is wrong, and what to do."""
+
+
+def place(repo: str) -> str:
+    """Return where the certificate of the checkout `repo` is, with its key, in one file of this user's."""
+    # https://specifications.freedesktop.org/basedir-spec/latest/
+    home = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local/state")
+    checkout = hashlib.sha256(os.path.realpath(repo).encode()).hexdigest()[:16]
+    return os.path.join(home, "localdev", f"{checkout}.pem")
+
+
+def read(repo: str) -> bytes | None:
+    """Return the certificate of `repo` with its key, None where HTTPS is off. Raises CertificateError."""
+    file = place(repo)
+    try:
+        with open(file, "rb") as stored:
+            return stored.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CertificateError(f"{file} cannot be read ({error.strerror}). Fix: rm {file} && make dev-tls") from error
+
+
+def uncertified(hosts: list[str], certificate: bytes) -> list[str]:
+    """Return those of `hosts` that `certificate` was not made for."""
+    first = certificate.split(b"\n", 1)[0].decode(errors="replace")
+    return [host for host in hosts if host not in first.removeprefix("hosts: ").split()]
+
+
+def make(repo: str, hosts: list[str]) -> bool:
+    """Make a certificate for `hosts`; the old one stays where that fails. Tell whether browsers trust mkcert already.
+
+    Raises CertificateError.
+    """
+    if not shutil.which("mkcert"):
+        raise CertificateError(str(MISSING))
+    with tempfile.TemporaryDirectory(prefix="localdev.") as folder:
+        certificate, key = os.path.join(folder, "cert"), os.path.join(folder, "key")
+        command = ["mkcert", "-cert-file", certificate, "-key-file", key, *hosts]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        said = done.stdout.decode(errors="replace").strip()
+        if done.returncode != 0:
+            raise CertificateError(f"mkcert failed: {' '.join(said.split())}")
+        try:
+            with open(certificate, "rb") as cert, open(key, "rb") as secret:
+                store(place(repo), f"hosts: {' '.join(hosts)}\n".encode() + cert.read() + secret.read())
+        except OSError as error:
+            raise CertificateError(f"{place(repo)} cannot be written: {error.strerror or error}") from error
+    return "mkcert -install" not in said
+
+
+def store(file: str, contents: bytes) -> None:
+    """Write `file`, for its owner only from the first byte on; it takes the old one's place at once. Raises OSError."""
+    os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
+    descriptor, new = tempfile.mkstemp(dir=os.path.dirname(file))
+    try:
+        with os.fdopen(descriptor, "wb") as written:
+            written.write(contents)
+        os.replace(new, file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(new)
+        raise
+
+
+def remove(repo: str) -> bool:
+    """Remove the certificate of `repo`; tell whether there was one. Raises CertificateError."""
+    try:
+        os.remove(place(repo))
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise CertificateError(f"{place(repo)} cannot be removed: {error.strerror}") from error
+    return True

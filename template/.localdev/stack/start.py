@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""Starts the stack and waits until it answers. Compose's own --wait looks every half second; we ask every few ms.
+
+https://github.com/docker/compose/issues/10596: --wait also calls a container that ended with 0 a failure.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from typing import Any
+
+import compose
+import proxy
+from compose import Container
+from owners import names_of, our_services
+
+# A database that makes its first data folder on a slow machine. Seconds.
+PATIENCE = 180.0
+
+
+class FailedError(Exception):
+    """The stack did not start; the text is what is wrong, and what to do."""
+
+
+def failure(words: list[str], otherwise: str) -> str:
+    """Return the likely reason why Compose failed, and what to do; `otherwise` where there is none to be seen."""
+    if not shutil.which(words[0]):
+        return f"there is no {words[0]} here. Install Docker (or set LOCALDEV_COMPOSE=\"podman compose\")"
+    for arguments, text in (
+        (["version"], f"'{' '.join(words)}' does not work. Install Docker Compose 2.23.1 or later"),
+        (["config", "--quiet"], "the Compose files have an error: {said}. Correct it, then: make dev-up"),
+        (["ps", "--quiet"], "no container runtime answers. Start Docker Desktop, OrbStack, Colima or dockerd"),
+    ):
+        done = subprocess.run([*words, *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if done.returncode != 0:
+            said = " ".join(done.stderr.decode(errors="replace").split())
+            return text.format(said=said) if "{said}" in text else text
+    return otherwise
+
+
+def up(words: list[str], arguments: list[str]) -> None:
+    """Have Compose start the containers. Raises FailedError."""
+    command = [*words, "up", "--detach", *arguments]
+    if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode != 0:
+        raise FailedError(failure(words, "the stack did not come up (the message is above). Look at: make dev-logs"))
+
+
+def of_project(words: list[str], config: dict[str, Any]) -> dict[str, Container]:
+    """Return the containers of this project by their service. Raises compose.UnknownError."""
+    return {item.service: item for item in compose.containers(words) if item.project == config["name"]}
+
+
+def wait(words: list[str], config: dict[str, Any]) -> None:
+    """Wait until our databases answer. A container that ended with 0 is fine; another end is told. Raises FailedError."""
+    engine, deadline, is_told = compose.engine_of(words), time.monotonic() + PATIENCE, False
+    began = time.monotonic()
+    waiting = [name for name in our_services(config) if name != "proxy"]
+    while True:
+        found = of_project(words, config)
+        for name, container in found.items():
+            ended = re.match(r"Exited \(([0-9]+)\)", container.status)
+            if (ended and ended[1] != "0") or container.state in ("dead", "restarting"):
+                raise FailedError(ended_text(engine, container))
+        waiting = [name for name in waiting if name in found and not is_ready(engine, config, found[name])]
+        if not waiting:
+            return
+        if time.monotonic() > deadline:
+            raise FailedError(f"{waiting[0]} did not answer within {PATIENCE:g} s. Look at: make dev-logs ARGS={waiting[0]}")
+        if not is_told and time.monotonic() - began > 1 and sys.stderr.isatty():
+            is_told = True
+            print(f"localdev: waiting for {', '.join(waiting)}", file=sys.stderr)
+        time.sleep(0.03)
+
+
+def is_ready(engine: list[str], config: dict[str, Any], container: Container) -> bool:
+    """Tell whether a database answers: by its container's state, or by its own health check, asked now."""
+    if "(healthy)" in container.status:
+        return True
+    test = (config["services"][container.service].get("healthcheck") or {}).get("test") or []
+    if not test or container.state != "running":
+        return container.state == "exited"
+    command = test[1:] if test[0] == "CMD" else ["/bin/sh", "-c", test[1]]
+    asked = [*engine, "exec", container.id, *command]
+    return subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
+
+
+def ended_text(engine: list[str], container: Container) -> str:
+    """Return how a container failed, with the last line of its log."""
+    done = subprocess.run(
+        [*engine, "logs", "--tail", "1", container.id], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    line = done.stdout.decode(errors="replace").strip()
+    said = f": {line}" if line else ""
+    return f"the container of {container.service} failed ({container.status.lower()}){said}. Look at: make dev-logs ARGS={container.service}"
+
+
+def configure(words: list[str], config: dict[str, Any], made: proxy.Configuration, port: int) -> None:
+    """Have the proxy use `made`, where it does not yet. Raises FailedError, proxy.RefusedError and proxy.GoneError."""
+    if proxy.in_use(port) == made.name:
+        return
+    container = of_project(words, config).get("proxy")
+    if container is None or container.state != "running":
+        raise proxy.GoneError("the proxy does not run")
+    proxy.use(compose.engine_of(words), container.id, made, port)
+
+
+def introduce(words: list[str], config: dict[str, Any], hosts: list[str]) -> None:
+    """Give the proxy the names by which other containers reach it: those of `hosts` that a container can ask for.
+
+    Programs take a name below .localhost for their own container, and Docker has no wildcards.
+    Raises compose.UnknownError, and FailedError.
+    """
+    wanted = {host for host in hosts if not re.search(r"(^|[.])localhost\Z|^[*]", host)}
+    container = of_project(words, config).get("proxy")
+    if container is None:
+        return
+    engine = compose.engine_of(words)
+    known = compose.names_in_networks(words, [container]).get(container.id, {})
+    for network, own in names_of(config, "proxy").items():
+        has = known.get(network, set())
+        # What it had before goes, too: a name that is another service's now.
+        given = {name for name in has if "." in name}
+        if network not in known or given == wanted:
+            continue
+        names = own | wanted
+        aliases = [word for name in sorted(names) for word in ("--alias", name)]
+        for command in (["network", "disconnect", network], ["network", "connect", *aliases, network]):
+            done = subprocess.run([*engine, *command, container.id], capture_output=True, check=False)
+            if done.returncode != 0:
+                said = done.stderr.decode(errors="replace").strip()
+                raise FailedError(f"other containers do not know the proxy's names: {said}. Fix: make dev-down && make dev-up")
