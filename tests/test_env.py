@@ -1,16 +1,16 @@
 """make dev-env: the environment for native services, as every shell that people have takes it."""
 
 import os
-import shutil
 from pathlib import Path
 
 import pexpect
 import pytest
 
+import environment as made
 from apps import COMMANDS, HERE, environment
-from conftest import LOCALDEV, PROJECT, Render, Run
-from needs import need_command
-from shells import AWKS, CONF
+from conftest import PROJECT, Render, Run
+from needs import need_command, need_compose
+from sites import CONF, site_of
 
 # Everything but a blank, which separates databases, and a backslash, which fish reads in quotes, too.
 NASTY = """postgresql://a'b"c:$HOME`id`$(id)@h/;&|<>*?~#!x{1,2}%%s'''é"""
@@ -29,33 +29,9 @@ SHELLS = {
 
 
 @pytest.fixture
-def env(run: Run, tmp_path: Path):
-    """Returns a function: the environment that follows from files and variables."""
-
-    def env(
-        routes: str = "",
-        conf: str = CONF,
-        databases: str = "",
-        dotenv: str = "",
-        awk: tuple[str, ...] = ("mawk",),
-        **more,
-    ) -> dict[str, str]:
-        (tmp_path / "host-alias.conf").write_text(f"{conf}databases={databases}\n")
-        (tmp_path / ".env").write_text(dotenv)
-        (tmp_path / "routes").write_text(routes)
-        programs = ["-f", LOCALDEV / "routes.awk", "-f", LOCALDEV / "sh/env.awk"]
-        done = run(
-            *awk, "-vwant=env", *programs, "host-alias.conf", ".env", "routes", cwd=tmp_path, env=more, check=True
-        )
-        assert done.stderr == ""
-        return environment(done.stdout)
-
-    return env
-
-
-@pytest.fixture
 def nasty(repo: Render) -> Path:
     """A repo with a value that no shell may look into."""
+    need_compose()
     here = repo(databases="[postgres]")
     conf = here / ".localdev/host-alias.conf"
     kept = [line for line in conf.read_text().splitlines() if not line.startswith("databases=")]
@@ -89,16 +65,8 @@ def test_an_interactive_zsh_takes_it_comments_and_all(nasty: Path, clean_env: di
     assert exported((tmp_path / "seen").read_text())["POSTGRES_URL"] == NASTY
 
 
-@pytest.mark.parametrize("awk", AWKS.values(), ids=AWKS)
-def test_every_awk_prints_the_same(env, awk: tuple[str, ...]) -> None:
-    need_command(awk[0])
-    text = "web 1 / *.t. a.example.test\nbox redis:1 b.example.test/x *.other.test\n"
-    seen = env(text, databases=f"postgres={NASTY} redis=redis://h:${{REDIS_PORT:-6379}}/0", awk=awk)
-    assert seen["REDIS_URL"] == "redis://h:6379/0" and seen["POSTGRES_URL"] == NASTY
-    assert seen == env(text, databases=f"postgres={NASTY} redis=redis://h:${{REDIS_PORT:-6379}}/0")
-
-
 def test_a_line_before_each_variable_names_who_reads_it(rendered: Render, run: Run) -> None:
+    need_compose()
     here = rendered(databases="[postgres, redis]")
     lines = run("make", "-s", "dev-env", cwd=here, check=True).stdout.splitlines()
     urls = [line for line in lines if "_URL=" in line]
@@ -106,17 +74,6 @@ def test_a_line_before_each_variable_names_who_reads_it(rendered: Render, run: R
     rest = lines[: -len(urls) - 1]
     assert [line[:2] for line in rest[::2]] == ["# "] * (len(ADDRESSES) + len(NAMES))
     assert [line.split("=")[0] for line in rest[1::2]] == [f"export {name}" for name in (*ADDRESSES, *NAMES)]
-
-
-def test_services_listen_on_the_alias_and_on_all_addresses_with_the_host_gateway(env) -> None:
-    for options, address in (
-        ({}, "10.254.254.254"),
-        ({"LOCALDEV_HOST": ""}, "10.254.254.254"),
-        ({"LOCALDEV_HOST": "host-gateway"}, "0.0.0.0"),
-        ({"dotenv": "LOCALDEV_HOST=host-gateway\n"}, "0.0.0.0"),
-    ):
-        seen = env("web 1 /\n", **options)
-        assert {name: seen[name] for name in ADDRESSES} == dict.fromkeys(ADDRESSES, address)
 
 
 @pytest.mark.parametrize(
@@ -148,8 +105,10 @@ def test_services_listen_on_the_alias_and_on_all_addresses_with_the_host_gateway
         ),
     ],
 )
-def test_every_name_of_routes_is_accepted(env, domain: str, routes: str, rails: str, vite: str, hosts: str) -> None:
-    seen = env(routes, conf=CONF.replace("shop.localhost", domain))
+def test_every_name_of_routes_is_accepted(
+    tmp_path: Path, domain: str, routes: str, rails: str, vite: str, hosts: str
+) -> None:
+    seen = environment(made.lines(site_of(tmp_path, routes, conf=CONF.replace("shop.localhost", domain))))
     assert seen["RAILS_DEVELOPMENT_HOSTS"] == f".{domain},host-alias{rails}"
     assert seen["__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS"] == vite
     assert set(seen["PROXY_HOSTS"].split(",")) == set(hosts.split(","))
@@ -157,6 +116,7 @@ def test_every_name_of_routes_is_accepted(env, domain: str, routes: str, rails: 
 
 
 def test_without_a_proxy_services_are_asked_by_containers_only(rendered: Render, run: Run) -> None:
+    need_compose()
     here = rendered(web_proxy="none", databases="[mysql]")
     seen = environment(run("make", "-s", "dev-env", cwd=here, check=True).stdout)
     assert {name: seen[name] for name in NAMES} == dict.fromkeys(NAMES, "host-alias")
@@ -173,20 +133,13 @@ URLS = {
 
 
 def test_each_database_has_its_url_and_none_is_what_test_runs_would_use(rendered: Render, run: Run) -> None:
+    need_compose()
     for chosen in ((), *((name,) for name in URLS), tuple(URLS)):
         here = rendered(databases=f"[{', '.join(chosen)}]")
         seen = environment(run("make", "-s", "dev-env", cwd=here, check=True).stdout)
         # No DATABASE_URL: Rails prefers it to config/database.yml in its tests, too, which would empty the database.
         wanted = {f"{name.upper()}_URL": URLS[name] for name in chosen}
         assert {name: value for name, value in seen.items() if name.endswith("_URL")} == wanted
-
-
-def test_a_databases_port_is_that_of_shell_then_dotenv_then_the_usual(rendered: Render, repo: Render, run: Run) -> None:
-    here = repo(databases="[postgres, redis]")
-    (here / ".env").write_text("POSTGRES_PORT=5433\nexport REDIS_PORT='6380' # moved\n")
-    seen = environment(run("make", "-s", "dev-env", cwd=here, env={"REDIS_PORT": "6381"}, check=True).stdout)
-    assert seen["POSTGRES_URL"] == "postgresql://dev:dev@127.0.0.1:5433/dev"
-    assert seen["REDIS_URL"] == "redis://:dev@127.0.0.1:6381/0"
 
 
 def test_an_error_in_routes_leaves_the_environment_alone(repo: Render, run: Run) -> None:
@@ -197,15 +150,8 @@ def test_an_error_in_routes_leaves_the_environment_alone(repo: Render, run: Run)
     assert done.stdout == "" and ".localdev/routes:1: " in done.stderr
 
 
-def test_it_needs_neither_docker_nor_python(rendered: Render, run: Run, tmp_path: Path) -> None:
-    for name in ("sh", "awk", "make"):
-        (tmp_path / name).symlink_to(str(shutil.which(name)))
-    done = run("make", "-s", "dev-env", cwd=rendered(), env={"PATH": str(tmp_path)}, check=True)
-    assert environment(done.stdout)["BINDING"] == "10.254.254.254"
-    assert done.stderr == ""
-
-
 def test_it_works_from_anywhere_with_c(rendered: Render, run: Run) -> None:
+    need_compose()
     here = rendered()
     done = run("make", "-s", "-C", here, "dev-env", cwd=os.sep, check=True)
     assert done.stdout == run("make", "-s", "dev-env", cwd=here, check=True).stdout

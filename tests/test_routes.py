@@ -1,35 +1,14 @@
-"""routes: the file's format and all that follows from it, through every awk that a host or the proxy's container may have."""
+"""routes: the file's format, and what follows from it: URLs, hosts, nginx's configuration."""
 
 import re
 from pathlib import Path
 
 import pytest
-import yaml
 
-from conftest import LOCALDEV, Render, Run
-from needs import need_command
-from shells import AWKS, CONF, configuration
-
-
-@pytest.fixture(params=AWKS)
-def routes(request: pytest.FixtureRequest, tmp_path: Path, run: Run):
-    """Returns a function that gives routes.awk a file: exit code, stdout, stderr."""
-    awk = AWKS[request.param]
-    need_command(awk[0])
-
-    def routes(
-        text: str, want: str = "table", conf: str = CONF, dotenv: str | None = None, tls: str = "off", **env: str
-    ):
-        (tmp_path / "host-alias.conf").write_text(conf)
-        (tmp_path / "routes").write_bytes(text.encode())
-        files = ["host-alias.conf", *([".env"] if dotenv is not None else []), "routes"]
-        if dotenv is not None:
-            (tmp_path / ".env").write_text(dotenv)
-        options = ["-v", f"want={want}", "-v", f"tls={tls}", "-f", LOCALDEV / "routes.awk"]
-        return run(*awk, *options, *files, cwd=tmp_path, env={"LC_ALL": "C"} | env)
-
-    return routes
-
+import nginx
+import urls
+from routes import Route, RoutesError, hosts
+from sites import CONF, read_routes, site_of
 
 EXAMPLE = """\
 # service   port    where
@@ -43,34 +22,30 @@ tool        pg_admin.x:80  /tool *.example.test/tool
 """
 
 
-def test_each_form_of_a_place_becomes_host_and_path(routes) -> None:
-    done = routes(EXAMPLE)
-    assert done.stderr == ""
-    assert [line.split("\t") for line in done.stdout.splitlines()] == [
-        ["2", "web", "host-alias", "3000", "shop.localhost", "/"],
-        ["3", "api", "host-alias", "4000", "shop.localhost", "/api"],
-        ["3", "api", "host-alias", "4000", "api.shop.localhost", "/"],
-        ["5", "admin", "host-alias", "5000", "admin.example.test", "/"],
-        ["6", "shop", "host-alias", "6000", "shop.example.test", "/v1"],
-        ["6", "shop", "host-alias", "6000", "b.shop.localhost", "/x"],
-        ["6", "shop", "host-alias", "6000", "*.tenant.shop.localhost", "/"],
-        ["7", "docs", "host-alias", "7000", "docs.shop.localhost", "/"],
-        ["8", "tool", "pg_admin.x", "80", "shop.localhost", "/tool"],
-        ["8", "tool", "pg_admin.x", "80", "*.example.test", "/tool"],
+def test_each_form_of_a_place_becomes_host_and_path(tmp_path: Path) -> None:
+    assert read_routes(tmp_path, EXAMPLE) == [
+        Route(2, "web", "host-alias", 3000, "shop.localhost", "/"),
+        Route(3, "api", "host-alias", 4000, "shop.localhost", "/api"),
+        Route(3, "api", "host-alias", 4000, "api.shop.localhost", "/"),
+        Route(5, "admin", "host-alias", 5000, "admin.example.test", "/"),
+        Route(6, "shop", "host-alias", 6000, "shop.example.test", "/v1"),
+        Route(6, "shop", "host-alias", 6000, "b.shop.localhost", "/x"),
+        Route(6, "shop", "host-alias", 6000, "*.tenant.shop.localhost", "/"),
+        Route(7, "docs", "host-alias", 7000, "docs.shop.localhost", "/"),
+        Route(8, "tool", "pg_admin.x", 80, "shop.localhost", "/tool"),
+        Route(8, "tool", "pg_admin.x", 80, "*.example.test", "/tool"),
     ]
 
 
-@pytest.mark.parametrize("want", ["urls", "table", "hosts", "names"])
-def test_windows_line_endings_a_byte_order_mark_and_a_missing_last_newline_change_nothing(routes, want: str) -> None:
-    plain = routes(EXAMPLE, want).stdout
-    assert plain
-    assert routes(EXAMPLE.replace("\n", "\r\n"), want).stdout == plain
-    assert routes("\ufeff" + EXAMPLE, want).stdout == plain
-    assert routes(EXAMPLE.rstrip("\n"), want).stdout == plain
+def test_windows_line_endings_a_byte_order_mark_and_a_missing_last_newline_change_nothing(tmp_path: Path) -> None:
+    plain = read_routes(tmp_path, EXAMPLE)
+    for text in (EXAMPLE.replace("\n", "\r\n"), "\ufeff" + EXAMPLE, EXAMPLE.rstrip("\n")):
+        assert read_routes(tmp_path, text) == plain
+    assert read_routes(tmp_path, "") == read_routes(tmp_path, "# nothing\n\n") == []
 
 
 ERRORS = [
-    *((line, "port") for line in ("web", "web x", "web 0", "web 65536", "web 03000", "web 3000000000")),
+    *((line, "port") for line in ("web", "web x", "web 0", "web 65536", "web 03000", "web 3000000000", "web ٣")),
     *((f"web {target}", "port") for target in ("db:", "db:0", "db:x", "db:80:81", "db:65536")),
     *((f"web {target}", "name:port") for target in (":80", "DB:80", "$x:80", "a/b:80", "-a:80", "a" * 64 + ":80")),
     *((line, "named with") for line in ("Web 3000", "web;id 3000", "-web 3000", "9 3000", "w" * 64 + " 3000")),
@@ -90,195 +65,92 @@ ERRORS = [
     ("web 3000 /\napi 4000 shop.localhost", "shop.localhost/ is already on line 2; remove one"),
     ("web 3000\nweb 3001 /x", "host-alias:3000 on line 2"),
     ("web 3000\nweb db:3000 /x", "host-alias:3000 on line 2"),
-    # Some awks take them for blanks, and a terminal for an order.
+    # A terminal would take them for an order.
     *((line, "control character") for line in ("web\v3000", "web 3000 /a\fb", "web 3000 \033[2J.b", "web\r3000", "\1")),
+    ("web 3000 /a\u0085b", "path"),
     (f"web 3000 {'a' * 70}..b", f" {'a' * 60}... has no valid host name"),
 ]
 
 
-@pytest.mark.parametrize(("text", "reason"), ERRORS)
-def test_an_error_names_file_and_line_and_nothing_is_printed(routes, text: str, reason: str) -> None:
-    done = routes(f"good 1000\n{text}\n", "urls")
-    assert done.returncode == 1
-    assert done.stdout == ""
-    (message,) = done.stderr.splitlines()
-    assert re.match(rf"routes:{2 + text.count(chr(10))}: ", message)
-    assert reason in message
+def test_an_error_names_file_and_line(tmp_path: Path) -> None:
+    for text, reason in ERRORS:
+        with pytest.raises(RoutesError) as caught:
+            read_routes(tmp_path, f"good 1000\n{text}\n")
+        (message,) = str(caught.value).splitlines()
+        assert re.match(rf"{tmp_path}/routes:{2 + text.count(chr(10))}: [ -~]*\Z", message), (text, message)
+        assert reason in message, (text, message)
 
 
-def test_all_errors_are_told_at_once(routes) -> None:
-    done = routes("web\nok 3000\napi x\n")
-    assert [line.split(": ")[0] for line in done.stderr.splitlines()] == ["routes:1", "routes:3"]
+def test_all_errors_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(RoutesError) as caught:
+        read_routes(tmp_path, "web\nok 3000\napi x\nb 1 /__localdev a..b\n")
+    lines = [line.removeprefix(f"{tmp_path}/").split(": ")[0] for line in str(caught.value).splitlines()]
+    assert lines == ["routes:1", "routes:3", "routes:4", "routes:4"]
 
 
-def test_urls_have_the_port_of_shell_then_dotenv_then_answer(routes) -> None:
-    text = "web 3000 /\n"
-    assert "http://shop.localhost:8080/ " in routes(text, "urls").stdout
-    for dotenv in (
-        "LOCALDEV_HTTP_PORT=8081\n",
-        'A=1\nLOCALDEV_HTTP_PORT="8081"\n',
-        "LOCALDEV_HTTP_PORT='8081' \n",
-        "export LOCALDEV_HTTP_PORT=8081 # x\r\n",
-    ):
-        assert "http://shop.localhost:8081/ " in routes(text, "urls", dotenv=dotenv).stdout
-    assert "http://shop.localhost:8082/ " in routes(text, "urls", dotenv=dotenv, LOCALDEV_HTTP_PORT="8082").stdout
-    assert "http://shop.localhost/ " in routes(text, "urls", LOCALDEV_HTTP_PORT="80").stdout
-    assert "10.254.254.254:3000\n" in routes(text, "urls").stdout
+def test_the_hosts_are_all_that_lead_to_the_proxy(tmp_path: Path) -> None:
+    assert hosts(read_routes(tmp_path, EXAMPLE), "shop.localhost") == [
+        *("shop.localhost", "api.shop.localhost", "admin.example.test", "shop.example.test", "b.shop.localhost"),
+        *("*.tenant.shop.localhost", "docs.shop.localhost", "*.example.test"),
+    ]
+    assert hosts(read_routes(tmp_path, "a 1\n"), "shop.localhost") == ["shop.localhost", "a.shop.localhost"]
 
 
-@pytest.mark.parametrize(
-    ("line", "number", "reason"),
-    [
-        *(
-            (f"domain={bad}", 3, "domain must")
-            for bad in ("", "a b", "a;", "A.test", "-a.test", "a..b", "*.a", "\033[2J")
-        ),
-        *((f"ip={bad}", 2, "ip must") for bad in ("", "1.1.1.1;", "a", "$(id)", "::1")),
-        *(
-            (f"{name}_port={bad}", 4 + (name == "https"), "port must")
-            for name in ("web", "https")
-            for bad in ("", "0", "80;")
-        ),
-        *((f"databases={bad}", 6, "databases must") for bad in ("x", "a=", "A=b", "a=<!--# x", "a=\t", "a=b;c =d")),
-    ],
-)
-def test_a_configuration_that_is_none_is_refused_with_file_and_line(
-    routes, line: str, number: int, reason: str
-) -> None:
-    lines = f"{CONF}databases=\n".splitlines()
-    lines[number - 1] = line
-    for want in ("urls", "table", "hosts", "names"):
-        done = routes("web 3000\n", want, conf="\n".join(lines) + "\n")
-        assert (done.returncode, done.stdout) == (1, "")
-        assert re.match(rf"host-alias[.]conf:{number}: [ -~]*{reason}[ -~]*\n", done.stderr), done.stderr
+def test_urls_show_what_is_on(tmp_path: Path) -> None:
+    text = "web 3000 /\ntool pgadmin:80\n"
 
-
-@pytest.mark.parametrize("where", ["environment", "dotenv"])
-@pytest.mark.parametrize("value", ["0", "65536", "80;", "-1", "8080-8090", "\033[2J", "99999999999", "é"])
-def test_a_port_that_is_none_is_refused_where_it_would_be_printed(routes, value: str, where: str) -> None:
-    def asked(name: str, want: str) -> tuple[int, str, str]:
-        given = {name: value} if where == "environment" else {"dotenv": f"{name}={value}\n"}
-        done = routes("web 3000\n", want, conf=f"{CONF}databases=redis=redis://h:${{REDIS_PORT:-6379}}/0\n", **given)
-        return done.returncode, done.stdout, done.stderr
-
-    shown = re.sub("[^ -~]", "?", value.replace("é", "??"))
-    for name, wants in (("HTTP", ("urls",)), ("HTTPS", ("urls", "https_port"))):
-        line = f"localdev: LOCALDEV_{name}_PORT is {shown}, which is no port. Give it a number from 1 to 65535\n"
-        assert {asked(f"LOCALDEV_{name}_PORT", want) for want in wants} == {(1, "", line)}
-        assert asked(f"LOCALDEV_{name}_PORT", "table")[0] == 0
-    # An address of a database is in the environment and on the dashboard only.
-    assert asked("REDIS_PORT", "urls")[0] == 0
-    assert asked("REDIS_PORT", "env") == (1, "", line.replace("LOCALDEV_HTTPS", "REDIS"))
-
-
-def test_a_port_that_only_compose_knows_is_left_to_it(routes) -> None:
-    assert ":${A}/" in routes("web 3000\n", "urls", dotenv="A=1\nLOCALDEV_HTTP_PORT=${A}\n").stdout
-
-
-def test_urls_show_what_is_on(routes) -> None:
-    def shown(**options: str) -> list[list[str]]:
-        return [line.split() for line in routes("web 3000 /\ntool pgadmin:80\n", "urls", **options).stdout.splitlines()]
+    def shown(**options: object) -> list[list[str]]:
+        return [line.split() for line in urls.table(site_of(tmp_path, text, **options)).splitlines()]
 
     assert shown() == [
         ["web", "http://shop.localhost:8080/", "10.254.254.254:3000"],
         ["tool", "http://tool.shop.localhost:8080/", "pgadmin:80"],
         ["All", "of", "them,", "up", "or", "down:", "http://shop.localhost:8080/__localdev/"],
     ]
-    with_tls = shown(tls="on", LOCALDEV_HTTPS_PORT="443")
-    assert [line[-1] for line in with_tls if len(line) == 1] == [
+    with_https = shown(has_https=True, https=443)
+    assert [line[-1] for line in with_https if len(line) == 1] == [
         "https://shop.localhost/",
         "https://tool.shop.localhost/",
     ]
-    assert with_tls[-1][-1] == "https://shop.localhost/__localdev/"
-    assert shown(LOCALDEV_HOST="host-gateway")[0][-1] == "host-alias:3000"
+    assert with_https[-1][-1] == "https://shop.localhost/__localdev/"
+    assert shown(http=80)[0][1] == "http://shop.localhost/"
+    assert shown(gateway=1)[0][-1] == "host-alias:3000"
+    without = urls.table(site_of(tmp_path, "web 3000 /\n", conf=re.sub("_port=[0-9]+", "_port=none", CONF)))
+    assert without.split() == ["web", "http://10.254.254.254:3000/", "10.254.254.254:3000"]
 
 
-def test_without_a_proxy_the_urls_are_the_services_own(routes) -> None:
-    done = routes("web 3000 /\n", "urls", conf=CONF.replace("8080", "none"))
-    assert done.stdout.split() == ["web", "http://10.254.254.254:3000/", "10.254.254.254:3000"]
+# --- nginx ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_hosts_of_the_certificate_are_all_that_lead_to_the_proxy(routes) -> None:
-    assert routes(EXAMPLE, "hosts").stdout.split() == [
-        *("shop.localhost", "api.shop.localhost", "admin.example.test", "shop.example.test", "b.shop.localhost"),
-        *("*.tenant.shop.localhost", "docs.shop.localhost", "*.example.test"),
-    ]
-    assert routes("a 1\n", "hosts").stdout.split() == ["shop.localhost", "a.shop.localhost"]
-
-
-def test_other_containers_get_every_name_that_they_can_use(routes) -> None:
-    def names(text: str, **options: str) -> list[str]:
-        proxy = yaml.safe_load(routes(text, "names", **options).stdout)["services"]["proxy"]
-        return proxy["networks"]["default"]["aliases"] if proxy else []
-
-    assert names(EXAMPLE) == ["admin.example.test", "shop.example.test"]
-    assert names("web 3000 / a.b.localhost\n") == []
-    # Compose's YAML takes the first for a number, Python's the second.
-    assert '- "1.e5"\n' in routes("web 3000 1.e5\n", "names").stdout
-    assert names("web 3000 1.e-5 2.e5 1.5 0.0.0.0 e.e\n") == ["1.e-5", "2.e5", "1.5", "0.0.0.0", "e.e"]
-    conf = CONF.replace("shop.localhost", "shop.test")
-    assert names("api 4000 api. a.localhost\n", conf=conf) == ["shop.test", "api.shop.test"]
-
-
-@pytest.mark.parametrize("tls", ["off", "on"])
-def test_every_awk_prints_the_same(tmp_path: Path, run: Run, tls: str) -> None:
-    made = {}
-    for name, awk in AWKS.items():
-        need_command(awk[0])
-        made[name] = configuration(run, tmp_path, EXAMPLE, awk, tls)
-        (tmp_path / "routes").write_text(EXAMPLE)
-        for want in ("urls", "table", "hosts", "names"):
-            options = ["-v", f"want={want}", "-v", f"tls={tls}", "-f", LOCALDEV / "routes.awk"]
-            made[name] += (run(*awk, *options, "host-alias.conf", "routes", cwd=tmp_path, check=True).stdout,)
-    first = made["busybox"]
-    assert all(first)
-    for name, those in made.items():
-        assert those == first, name
-
-
-def servers(text: str) -> dict[str, str]:
+def servers(folder: Path, text: str, **options: object) -> dict[str, str]:
     """Return nginx's server blocks by server_name."""
-    return {
-        re.search(r"server_name (.*);", block)[1]: block for block in re.findall(r"^server \{.*?^\}", text, re.M | re.S)
-    }
+    made = nginx.configuration(site_of(folder, text, **options))
+    blocks = re.findall(r"^server \{.*?^\}", made, re.M | re.S)
+    return {re.search(r"server_name (.*);", block)[1]: block for block in blocks}
 
 
-def test_a_path_is_itself_and_what_is_below_it(tmp_path: Path, run: Run) -> None:
-    text, _ = configuration(run, tmp_path, "api 4000 /api\n")
-    server = servers(text)["shop.localhost"]
+def test_a_path_is_itself_and_what_is_below_it(tmp_path: Path) -> None:
+    server = servers(tmp_path, "api 4000 /api\n")["shop.localhost"]
     assert re.findall(r"location (.*) \{", server) == ["= /api", "/api/", "/"]
     assert server.index("no-route.conf") > server.index("location / {")
 
 
-def test_a_host_has_what_the_wildcard_above_it_has_where_it_says_nothing_else(tmp_path: Path, run: Run) -> None:
-    text, _ = configuration(run, tmp_path, "web 1000 *.t. *.t./api\nadmin 2000 acme.t./api\nfar 3000 a.b.t.\n")
+def test_a_host_has_what_the_wildcard_above_it_has_where_it_says_nothing_else(tmp_path: Path) -> None:
+    found = servers(tmp_path, "web 1000 *.t. *.t./api\nadmin 2000 acme.t./api\nfar 3000 a.b.t.\n")
 
     def services(host: str) -> list[str]:
-        return re.findall(r"location (\S+) \{\n\s+set \$service (\S+);", servers(text)[host])
+        return re.findall(r"location (\S+) \{\n\s+set \$service (\S+);", found[host])
 
     assert services("~^[^.]+[.]t[.]shop[.]localhost$") == [("/", "web"), ("/api/", "web")]
     assert services("acme.t.shop.localhost") == [("/api/", "admin"), ("/", "web")]
     assert services("a.b.t.shop.localhost") == [("/", "far")]
 
 
-def test_a_host_that_no_route_has_gets_the_first_server(tmp_path: Path, run: Run) -> None:
-    text, _ = configuration(run, tmp_path, "web 1000\n")
-    assert list(servers(text)) == ["_", "web.shop.localhost"]
+def test_a_host_that_no_route_has_gets_the_first_server(tmp_path: Path) -> None:
+    assert list(servers(tmp_path, "web 1000\n")) == ["_", "web.shop.localhost"]
 
 
-@pytest.mark.parametrize("services", ["web:3000", "web:3000 api:4000 a-b:65535", ""])
-@pytest.mark.parametrize("domain", ["my-app-s-repo.localhost", "shop.test", "1.e5"])
-def test_the_seeded_files_are_valid_and_give_the_first_service_the_bare_url(
-    rendered: Render, run: Run, services: str, domain: str
-) -> None:
-    repo = rendered(native_services=services, web_domain=domain)
-    *routes, dashboard = run("sh", ".localdev/sh/stack.sh", "urls", cwd=repo, check=True).stdout.splitlines()
-    assert dashboard.endswith(f" http://{domain}:8080/__localdev/")
-    assert len(routes) == (len(services.split()) + 1 if services else 0)
-    if services:
-        assert routes[0].split()[1] == f"http://{domain}:8080/"
-    # names.yaml is written by make dev-up when it differs: a fresh repo must not.
-    names = run(
-        "awk", "-v", "want=names", "-f", "routes.awk", "host-alias.conf", "routes", cwd=repo / ".localdev", check=True
-    ).stdout
-    assert (repo / ".localdev/names.yaml").read_text() == names
+def test_https_is_served_where_there_is_a_certificate(tmp_path: Path) -> None:
+    assert "ssl" not in nginx.configuration(site_of(tmp_path, "web 1000\n"))
+    for server in servers(tmp_path, "web 1000\n", has_https=True).values():
+        assert "listen 8080;" in server and "listen 8443 ssl;" in server

@@ -58,11 +58,15 @@ def need_image(name: str) -> None:
     need(found, f"the image {name}", "sh .ci/images")
 
 
+def need_compose() -> None:
+    """Skip the test unless there is Docker's command with Compose; it needs no engine to read files."""
+    command = ["docker", "compose", "version"]
+    works = shutil.which("docker") and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    need(works, "a working `docker compose version`", "install Docker Compose 2.23.1 or later")
+
+
 def need_engine() -> None:
     """Skip the test unless a container engine with Compose answers."""
-    for command, how in (
-        (["docker", "info"], "start Docker Desktop, OrbStack, Colima or dockerd"),
-        (["docker", "compose", "version"], "install Docker Compose 2.23.1 or later"),
-    ):
-        works = shutil.which("docker") and subprocess.run(command, capture_output=True, check=False).returncode == 0
-        need(works, f"a working `{' '.join(command)}`", how)
+    need_compose()
+    works = subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+    need(works, "a working `docker info`", "start Docker Desktop, OrbStack, Colima or dockerd")

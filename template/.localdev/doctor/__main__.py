@@ -30,8 +30,8 @@ sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__f
 import alias
 import engine as engines
 import names
-import report
 import probes
+import report
 import services
 import stack
 from finding import FAIL, Finding, fail

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from engine import Engine, change_ip
 from finding import Finding, fail, ok, warn
-from project import Project
 from machine import system
+from project import Project
 from tools import run
 
 # Which interfaces the unit's guard lets in, by the beginning of their names.

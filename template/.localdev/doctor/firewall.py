@@ -11,8 +11,8 @@ from functools import cache
 from typing import Any
 
 from alias import ufw_enabled
-from project import Project
 from machine import system
+from project import Project
 from tools import run
 
 # Docker gives a project's bridge a new name each time it is made, so the rule is for all of its bridges.

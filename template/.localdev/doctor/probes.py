@@ -19,8 +19,8 @@ from typing import Any
 import firewall
 from engine import Engine, change_ip, kind
 from finding import Finding, fail, ok, warn
-from project import CONTAINERS_HOST, Project, Route
 from machine import system
+from project import CONTAINERS_HOST, Project, Route
 from tools import lines_of
 
 CONNECT_SECONDS, ANSWER_SECONDS, BODY = 1, 1.0, 65536

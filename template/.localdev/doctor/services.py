@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import frameworks
 from finding import Finding, fail, ok, warn
-from project import Project, Route
 from machine import system
+from project import Project, Route
 
 # Has the ports 5000, Flask's own, and 7000 on every Mac whose AirPlay Receiver nobody switched off.
 AIRPLAY = "ControlCenter"

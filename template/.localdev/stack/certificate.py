@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
 
+import state
 from owners import Refusal
 
 MISSING = Refusal(
@@ -23,11 +23,8 @@ class CertificateError(Exception):
 
 
 def place(repo: str) -> str:
-    """Return where the certificate of the checkout `repo` is, with its key, in one file of this user's."""
-    # https://specifications.freedesktop.org/basedir-spec/latest/
-    home = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local/state")
-    checkout = hashlib.sha256(os.path.realpath(repo).encode()).hexdigest()[:16]
-    return os.path.join(home, "localdev", f"{checkout}.pem")
+    """Return where the certificate of the checkout `repo` is, with its key, in one file for its owner only."""
+    return state.place(repo, "pem")
 
 
 def read(repo: str) -> bytes | None:
@@ -58,7 +55,9 @@ def make(repo: str, hosts: list[str]) -> bool:
     with tempfile.TemporaryDirectory(prefix="localdev.") as folder:
         certificate, key = os.path.join(folder, "cert"), os.path.join(folder, "key")
         command = ["mkcert", "-cert-file", certificate, "-key-file", key, *hosts]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
         said = done.stdout.decode(errors="replace").strip()
         if done.returncode != 0:
             raise CertificateError(f"mkcert failed: {' '.join(said.split())}")

@@ -14,6 +14,7 @@ from typing import Any
 PATIENCE = 30.0
 # Compose's own labels: https://docs.docker.com/reference/compose-file/services/#labels
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
+ONE_OFF = "com.docker.compose.oneoff"
 FOLDER, FILES = "com.docker.compose.project.working_dir", "com.docker.compose.project.config_files"
 # The label of every service in .localdev/compose.yaml; its value is the service's name.
 OURS = "local.host-alias.service"
@@ -25,7 +26,10 @@ class UnknownError(Exception):
 
 @dataclass(frozen=True)
 class Container:
-    """A container of this machine's engine; `folder` and `files` are where Compose was called, `ours` is our label."""
+    """A container of this machine's engine; `folder` and `files` are where Compose was called, `ours` is our label.
+
+    `one_off` is True of what `docker compose run` started.
+    """
 
     id: str
     name: str
@@ -35,6 +39,7 @@ class Container:
     folder: str
     files: str
     ours: str
+    one_off: str
     mounts: frozenset[str]
     networks: frozenset[str]
     ports: frozenset[int] = frozenset()
@@ -107,7 +112,7 @@ def config(compose: list[str]) -> dict[str, Any]:
 
 def containers(compose: list[str]) -> list[Container]:
     """Return all containers of the engine, those that do not run included. Raises UnknownError when it does not answer."""
-    labels = (f'(.Label "{label}")' for label in (PROJECT, SERVICE, FOLDER, FILES, OURS))
+    labels = (f'(.Label "{label}")' for label in (PROJECT, SERVICE, FOLDER, FILES, OURS, ONE_OFF))
     fields = [".ID", ".Names", ".State", *labels, ".Mounts", ".Networks", ".Ports", ".Status"]
     row = "[" + ",".join("{{json " + field + "}}" for field in fields) + "]"
     command = [*engine_of(compose), "ps", "--all", "--no-trunc", "--format", row]
@@ -158,3 +163,14 @@ def names_in_networks(compose: list[str], found: list[Container]) -> dict[str, d
 def volumes(compose: list[str]) -> frozenset[str]:
     """Return the names of the engine's volumes. Raises UnknownError when it does not answer."""
     return frozenset(answer(*engine_of(compose), "volume", "ls", "--quiet").split())
+
+
+def services_in(arguments: list[str]) -> list[str]:
+    """Return the services that the arguments of `docker compose up` name, none for all."""
+    with_value = re.compile("--(attach|no-attach|exit-code-from|pull|scale|timeout|wait-timeout)|-t")
+    found, is_value = [], False
+    for word in arguments:
+        if not is_value and not word.startswith("-"):
+            found.append(word)
+        is_value = not is_value and bool(with_value.fullmatch(word))
+    return found

@@ -44,7 +44,9 @@ def lines(site: Site) -> str:
     for name in site.settings.databases:
         found.append((reader, f"{name.upper()}_URL", database_url(site.settings, site.ports, name)))
         reader = ""
-    return "".join(f"{f'# {reader}' + chr(10) if reader else ''}{exported(name, value)}\n" for reader, name, value in found)
+    return "".join(
+        f"{f'# {reader}' + chr(10) if reader else ''}{exported(name, value)}\n" for reader, name, value in found
+    )
 
 
 def exported(name: str, value: str) -> str:
@@ -61,7 +63,10 @@ def allowed_hosts(site: Site, domain: str) -> list[str]:
     found = [f".{domain}", "host-alias"] if domain else ["host-alias"]
     if not site.settings.has_proxy:
         return ["host-alias"]
-    return [*found, *(host.lstrip("*") for host in site.hosts if domain not in (host, host.partition(".")[2]) or not domain)]
+    return [
+        *found,
+        *(host.lstrip("*") for host in site.hosts if domain not in (host, host.partition(".")[2]) or not domain),
+    ]
 
 
 def widest_domain(site: Site) -> str:

@@ -25,7 +25,16 @@ def configuration(site: Site) -> str:
     # Nothing listens on port 1, so the answer says only whether the container has an address.
     running = [f"    /__localdev/running/{name} http://{name}:1;" for name in site.settings.databases]
     # volatile: the subrequests of a page share their variables.
-    lines += ["map $uri $probed {", "    volatile;", *probes, "}", "map $uri $database {", "    volatile;", *running, "}"]
+    lines += [
+        "map $uri $probed {",
+        "    volatile;",
+        *probes,
+        "}",
+        "map $uri $database {",
+        "    volatile;",
+        *running,
+        "}",
+    ]
     for name, route in site.services.items():
         if route.native:
             lines += [f"upstream {name} {{", f"    server {route.upstream}:{route.port};", f"{KEEPALIVE}}}"]
@@ -34,7 +43,7 @@ def configuration(site: Site) -> str:
         hosts.setdefault(route.host, []).append(route)
     # The first server gets the hosts that no other has.
     lines += server(site, "_", [])
-    for host, found in hosts.items():
+    for host in hosts:
         lines += server(site, host, with_wildcard(host, hosts))
     return "\n".join(lines) + "\n"
 

@@ -19,9 +19,7 @@ DOWN = "{service} does not answer at {target}"
 NO_ROUTE = "no route leads here. To add one, edit .localdev/routes, then: make dev-reload"
 NO_SERVICE = "there are no services yet. To add one, edit .localdev/routes, then: make dev-reload"
 DOCTOR = "make dev-doctor"
-NO_ALIAS = (
-    'This machine does not have the alias IP {ip}. This adds it: <code class="copy">make dev-alias</code>'
-)
+NO_ALIAS = 'This machine does not have the alias IP {ip}. This adds it: <code class="copy">make dev-alias</code>'
 
 
 def this(name: str) -> str:

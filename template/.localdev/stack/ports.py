@@ -73,7 +73,9 @@ def busy(config: dict[str, Any], services: Iterable[str], containers: list[Conta
         in_the_way = [found for found in listening.get(port.number, []) if found[0] in IN_THE_WAY]
         holder = who(port.number, in_the_way, config["name"], containers) if in_the_way else None
         if holder:
-            yield Refusal(f"port {port.number} of 127.0.0.1 is taken by {holder}", f"stop it, or move ours: {move(port, used)}")
+            yield Refusal(
+                f"port {port.number} of 127.0.0.1 is taken by {holder}", f"stop it, or move ours: {move(port, used)}"
+            )
 
 
 def move(port: Port, used: set[int]) -> str:
@@ -93,7 +95,9 @@ def who(number: int, listeners: list[Any], project: str, containers: list[Contai
         if number in container.ports:
             if container.project == project:
                 return None
-            return f"the container {container.name}" + (f" of the project {container.project}" if container.project else "")
+            return f"the container {container.name}" + (
+                f" of the project {container.project}" if container.project else ""
+            )
     pids = [pid for listener in listeners for pid in listener[2]]
     name = system.process(pids[0])[0] if pids else next((listener[3] for listener in listeners if listener[3]), "")
     if containers is None and ENGINES.match(name):

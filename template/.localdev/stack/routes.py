@@ -110,7 +110,9 @@ def places(
     for where in wheres:
         try:
             host, path = place(where, domain)
-            here = number if any((route.host, route.path) == (host, path) for route in found) else taken.get((host, path))
+            here = (
+                number if any((route.host, route.path) == (host, path) for route in found) else taken.get((host, path))
+            )
             if here:
                 raise ValueError(f"{shown(host + path)} is already on line {here}; remove one")
         except ValueError as error:

@@ -6,6 +6,7 @@ https://github.com/docker/compose/issues/10596: --wait also calls a container th
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -15,11 +16,14 @@ from typing import Any
 
 import compose
 import proxy
+import state
 from compose import Container
 from owners import names_of, our_services
 
 # A database that makes its first data folder on a slow machine. Seconds.
 PATIENCE = 180.0
+# How long a container of the user's that has just started is watched. Seconds.
+SETTLING = 0.5
 
 
 class FailedError(Exception):
@@ -29,7 +33,7 @@ class FailedError(Exception):
 def failure(words: list[str], otherwise: str) -> str:
     """Return the likely reason why Compose failed, and what to do; `otherwise` where there is none to be seen."""
     if not shutil.which(words[0]):
-        return f"there is no {words[0]} here. Install Docker (or set LOCALDEV_COMPOSE=\"podman compose\")"
+        return f'there is no {words[0]} here. Install Docker (or set LOCALDEV_COMPOSE="podman compose")'
     for arguments, text in (
         (["version"], f"'{' '.join(words)}' does not work. Install Docker Compose 2.23.1 or later"),
         (["config", "--quiet"], "the Compose files have an error: {said}. Correct it, then: make dev-up"),
@@ -51,29 +55,45 @@ def up(words: list[str], arguments: list[str]) -> None:
 
 def of_project(words: list[str], config: dict[str, Any]) -> dict[str, Container]:
     """Return the containers of this project by their service. Raises compose.UnknownError."""
-    return {item.service: item for item in compose.containers(words) if item.project == config["name"]}
+    found = (item for item in compose.containers(words) if item.project == config["name"])
+    return {item.service: item for item in found if item.one_off.lower() != "true"}
 
 
-def wait(words: list[str], config: dict[str, Any]) -> None:
-    """Wait until our databases answer. A container that ended with 0 is fine; another end is told. Raises FailedError."""
+def wait(words: list[str], config: dict[str, Any], found: dict[str, Container], started: list[str]) -> None:
+    """Wait until our databases answer; `found` are the project's containers, by service.
+
+    `started` are the services that somebody asked for, none for all.
+
+    A container that ended with 0 is fine. Raises FailedError for one that ended otherwise, and for one that stays silent.
+    """
     engine, deadline, is_told = compose.engine_of(words), time.monotonic() + PATIENCE, False
     began = time.monotonic()
     waiting = [name for name in our_services(config) if name != "proxy"]
     while True:
-        found = of_project(words, config)
-        for name, container in found.items():
+        for container in found.values():
             ended = re.match(r"Exited \(([0-9]+)\)", container.status)
-            if (ended and ended[1] != "0") or container.state in ("dead", "restarting"):
+            has_failed = (ended and ended[1] != "0") or container.state in ("dead", "restarting")
+            if has_failed and container.service in (started or active_services(words)):
                 raise FailedError(ended_text(engine, container))
         waiting = [name for name in waiting if name in found and not is_ready(engine, config, found[name])]
-        if not waiting:
+        # A container of the user's that fails mostly does so at once.
+        new = any(not item.is_ours and item.status.startswith("Up Less") for item in found.values())
+        if not waiting and (not new or time.monotonic() - began > SETTLING):
             return
-        if time.monotonic() > deadline:
-            raise FailedError(f"{waiting[0]} did not answer within {PATIENCE:g} s. Look at: make dev-logs ARGS={waiting[0]}")
-        if not is_told and time.monotonic() - began > 1 and sys.stderr.isatty():
+        if waiting and time.monotonic() > deadline:
+            raise FailedError(
+                f"{waiting[0]} did not answer within {PATIENCE:g} s. Look at: make dev-logs ARGS={waiting[0]}"
+            )
+        if waiting and not is_told and time.monotonic() - began > 1 and sys.stderr.isatty():
             is_told = True
             print(f"localdev: waiting for {', '.join(waiting)}", file=sys.stderr)
         time.sleep(0.03)
+        found = of_project(words, config)
+
+
+def active_services(words: list[str]) -> list[str]:
+    """Return the services that Compose starts, without those of profiles that are off. Raises compose.UnknownError."""
+    return compose.answer(*words, "config", "--services").split()
 
 
 def is_ready(engine: list[str], config: dict[str, Any], container: Container) -> bool:
@@ -81,8 +101,10 @@ def is_ready(engine: list[str], config: dict[str, Any], container: Container) ->
     if "(healthy)" in container.status:
         return True
     test = (config["services"][container.service].get("healthcheck") or {}).get("test") or []
-    if not test or container.state != "running":
+    if container.state != "running":
         return container.state == "exited"
+    if not test or test[0] == "NONE":
+        return True
     command = test[1:] if test[0] == "CMD" else ["/bin/sh", "-c", test[1]]
     asked = [*engine, "exec", container.id, *command]
     return subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
@@ -98,25 +120,23 @@ def ended_text(engine: list[str], container: Container) -> str:
     return f"the container of {container.service} failed ({container.status.lower()}){said}. Look at: make dev-logs ARGS={container.service}"
 
 
-def configure(words: list[str], config: dict[str, Any], made: proxy.Configuration, port: int) -> None:
-    """Have the proxy use `made`, where it does not yet. Raises FailedError, proxy.RefusedError and proxy.GoneError."""
-    if proxy.in_use(port) == made.name:
-        return
-    container = of_project(words, config).get("proxy")
-    if container is None or container.state != "running":
-        raise proxy.GoneError("the proxy does not run")
-    proxy.use(compose.engine_of(words), container.id, made, port)
+def configure(engine: list[str], container: Container, made: proxy.Configuration, port: int) -> None:
+    """Have the proxy in `container` use `made`, where it does not yet. Raises proxy.RefusedError and proxy.GoneError."""
+    with state.locked(os.curdir):
+        if proxy.in_use(port) != made.name:
+            if container.state != "running":
+                raise proxy.GoneError("the proxy does not run")
+            proxy.use(engine, container.id, made, port)
 
 
-def introduce(words: list[str], config: dict[str, Any], hosts: list[str]) -> None:
-    """Give the proxy the names by which other containers reach it: those of `hosts` that a container can ask for.
+def introduce(words: list[str], config: dict[str, Any], container: Container, hosts: list[str]) -> None:
+    """Give the proxy in `container` the names by which other containers reach it: those of `hosts` that they can ask for.
 
     Programs take a name below .localhost for their own container, and Docker has no wildcards.
     Raises compose.UnknownError, and FailedError.
     """
     wanted = {host for host in hosts if not re.search(r"(^|[.])localhost\Z|^[*]", host)}
-    container = of_project(words, config).get("proxy")
-    if container is None:
+    if not wanted:
         return
     engine = compose.engine_of(words)
     known = compose.names_in_networks(words, [container]).get(container.id, {})
@@ -132,4 +152,6 @@ def introduce(words: list[str], config: dict[str, Any], hosts: list[str]) -> Non
             done = subprocess.run([*engine, *command, container.id], capture_output=True, check=False)
             if done.returncode != 0:
                 said = done.stderr.decode(errors="replace").strip()
-                raise FailedError(f"other containers do not know the proxy's names: {said}. Fix: make dev-down && make dev-up")
+                raise FailedError(
+                    f"other containers do not know the proxy's names: {said}. Fix: make dev-down && make dev-up"
+                )

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""This checkout: its files, what Compose says of it, and what would harm it or others."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import certificate
+import compose
+import owners
+import ports
+import proxy
+import routes
+import settings
+import start
+import urls
+
+FOLDER = owners.FOLDER
+NO_PROXY = 'this stack has no proxy. Add one: make dev-update ARGS="-d web_proxy=nginx"'
+
+
+class Stop(Exception):  # noqa: N818 (a refusal is no error of ours)
+    """Nothing more is done: `lines` say why, `code` is the exit code."""
+
+    def __init__(self, *lines: object, code: int = 1) -> None:
+        """Keep them."""
+        super().__init__(*lines)
+        self.lines, self.code = [str(line) for line in lines], code
+
+
+def say(text: str) -> None:
+    """Print `text` as one line on stderr; what a terminal would take for a command to it becomes a question mark."""
+    print("localdev: " + "".join(mark if mark.isprintable() else "?" for mark in text), file=sys.stderr, flush=True)
+
+
+class Checkout:
+    """Its files are read at once, Compose is asked when it is needed, each only once."""
+
+    def __init__(self, words: list[str]) -> None:
+        """`words` is the command for Compose."""
+        self.words = words
+        self.settings = settings.read(f"{FOLDER}/host-alias.conf")
+        self.routes = routes.read(f"{FOLDER}/routes", self.settings.domain)
+        self._config: dict[str, Any] | None = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The project as Compose sees it. Raises Stop."""
+        if self._config is None:
+            try:
+                self._config = compose.config(self.words)
+            except compose.UnknownError as error:
+                raise Stop(start.failure(self.words, f"`{error}` fails. Look at what it says")) from error
+        return self._config
+
+    def site(self) -> urls.Site:
+        """Return all that is served. Raises Stop and settings.SettingsError."""
+        # A stack without containers publishes nothing.
+        config = self.config if self.settings.services else {}
+        has_https = self.settings.has_proxy and os.path.exists(certificate.place(os.curdir))
+        return urls.Site(self.settings, self.routes, settings.published(self.settings, config), has_https)
+
+    def need_proxy(self) -> None:
+        """Raise Stop where this stack has no proxy."""
+        if not self.settings.has_proxy:
+            raise Stop(NO_PROXY)
+
+    def may_start(self, services: list[str]) -> bool:
+        """Refuse where a start would harm what is not this checkout's, or cannot work. Tell whether all is known."""
+        refusals = [*owners.missing(self.config, os.getcwd(), self.settings.services), *owners.conflicts(self.config)]
+        found = None
+        if not refusals:
+            try:
+                found = compose.containers(self.words)
+                refusals += self.elsewhere(found)
+                names = compose.names_in_networks(self.words, owners.in_our_networks(self.config, found))
+                refusals += owners.strangers(self.config, found, names)
+            except compose.UnknownError:
+                pass
+        refusals += ports.busy(self.config, services, found)
+        if refusals:
+            raise Stop(*refusals)
+        return found is not None
+
+    def elsewhere(self, found: list[compose.Container]) -> list[owners.Refusal]:
+        """Return why a command would harm the containers of another folder."""
+        named = compose.files_are_named(self.words)
+        return list(owners.elsewhere(self.config, found, os.getcwd(), named, self.words))
+
+    def configuration(self) -> proxy.Configuration:
+        """Return the proxy's configuration; name the hosts that its certificate does not have."""
+        site = self.site()
+        stored = certificate.read(os.curdir)
+        for host in certificate.uncertified(site.hosts, stored) if stored else []:
+            say(f"the certificate does not have {host}. Run: make dev-tls")
+        return proxy.Configuration(site, FOLDER, stored)
+
+    def refuse_elsewhere(self) -> None:
+        """Raise Stop where the containers of this project belong to another folder; nobody knows without an engine."""
+        try:
+            refusals = self.elsewhere(compose.containers(self.words))
+        except compose.UnknownError:
+            return
+        if refusals:
+            raise Stop(*refusals)
+
+    def use(self, made: proxy.Configuration, port: int) -> bool:
+        """Have the proxy use `made`; tell whether it runs at all."""
+        try:
+            found = start.of_project(self.words, self.config)
+            if "proxy" in found:
+                start.configure(compose.engine_of(self.words), found["proxy"], made, port)
+        except (proxy.GoneError, compose.UnknownError):
+            return False
+        return "proxy" in found
