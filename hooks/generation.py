@@ -31,7 +31,6 @@ ROUTES = ".localdev/routes"
 OUR_COMPOSE = ".localdev/compose.yaml"
 SNIPPETS = ".localdev/proxy/custom/"
 # It follows from routes: `make dev-up` writes it.
-NAMES = ".localdev/names.yaml"
 
 
 def git(root: Path, *arguments: str, stdin: str = "") -> str:
@@ -157,7 +156,7 @@ def conflicts(root: Path, answers_file: str) -> list[str]:
 def lost_edits(root: Path, answers_file: str) -> list[str]:
     """Return which files this update removed although the user had edited them: Copier deletes them without a word."""
     gone = git(root, "diff", "--name-only", "--relative", "--diff-filter=D", "-z", "HEAD", "--", ".").split("\0")
-    gone = [name for name in gone if name and name != NAMES]
+    gone = [name for name in gone if name]
     before = mapping(git(root, "show", f"HEAD:./{answers_file}"))
     if not gone or "_commit" not in before:
         return []
@@ -329,8 +328,6 @@ def proxy_changes(root: Path, before: Answers, now: Answers) -> list[str]:
             lines.append(f"Not read any more, as web_proxy is {kind}: {some(unread)}")
     old, new = before.get("web_domain"), now.get("web_domain")
     if old and new and old != new:
-        if not (old.endswith(".localhost") and new.endswith(".localhost")):
-            lines.append(f"web_domain {old} -> {new}: make dev-up writes {NAMES} again; commit it, too")
         lines.append(
             f"Where HTTPS is on: make dev-tls. Where /etc/hosts has the block `localdev {old}`: delete it, then make dev-hosts"
         )

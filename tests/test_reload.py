@@ -205,14 +205,59 @@ def test_snippets_of_ones_own_add_to_every_host_and_to_the_whole(stack: Stack, c
         assert "X-Mine: yes" in curl(stack.url(), "-i")[1]
 
 
-def test_a_reload_leaves_no_old_configuration_in_memory(stack: Stack) -> None:
-    for _ in range(2):
-        assert stack.make("dev-reload").returncode == 0
-    found = stack.compose(
-        "exec", "-T", "proxy", "sh", "-c", "ls -d /tmp/configuration.*; readlink /tmp/live", check=True
-    )
-    kept, used = found.stdout.splitlines()
-    assert kept == used
+def kept(stack: Stack) -> tuple[list[str], str]:
+    """Return the configurations that the proxy's volume has, and the one in use."""
+    script = "cd /srv/localdev && ls -d [!l]* && readlink live"
+    *folders, used = stack.compose("exec", "-T", "proxy", "sh", "-c", script, check=True).stdout.splitlines()
+    return folders, used
+
+
+def test_a_reload_leaves_no_old_configuration(stack: Stack, routes: str) -> None:
+    before = kept(stack)[1]
+    stack.write_routes(routes + "other 3142 /other\n")
+    assert stack.make("dev-reload").returncode == 0
+    folders, used = kept(stack)
+    assert folders == [used] and used != before
+
+
+def test_reloads_at_the_same_time_come_one_after_the_other(stack: Stack, routes: str) -> None:
+    with service("api", 4142), ThreadPoolExecutor() as pool:
+        for number in range(3):
+            stack.write_routes(routes + f"api 4142 /n{number}\n")
+            done = list(pool.map(lambda _: stack.make("dev-reload"), range(4)))
+            assert [one.returncode for one in done] == [0] * 4, [one.stderr for one in done]
+            assert answering(stack.url("", f"/n{number}")) == "api"
+            folders, used = kept(stack)
+            assert folders == [used]
+
+
+def test_a_restart_by_hand_keeps_the_routes(stack: Stack, routes: str) -> None:
+    stack.write_routes(routes + "api 4142 /kept\n")
+    assert stack.make("dev-reload").returncode == 0
+    # Nobody reloaded this one, and it has a mistake.
+    stack.write_routes("api\n")
+    with service("api", 4142):
+        for words in (("restart", "proxy"), ("up", "--detach"), ("up", "--detach", "--force-recreate", "proxy")):
+            assert stack.compose(*words).returncode == 0
+            assert retry(lambda: answering(stack.url("", "/kept"))) == "api", words
+
+
+def test_a_configuration_that_nginx_does_not_take_is_taken_back(stack: Stack, routes: str) -> None:
+    with service("api", 4142), service("web", 3142):
+        before = kept(stack)
+        # What listens at the port inside keeps nginx from it only when it starts to use it, not when it checks.
+        assert stack.compose("exec", "-T", "-d", "proxy", "nc", "-l", "-p", "19999", "-s", "127.0.0.1").returncode == 0
+        snippet = stack.repo / ".localdev/proxy/custom/taken.conf"
+        snippet.parent.mkdir(exist_ok=True)
+        snippet.write_text("server {\n    listen 127.0.0.1:19999;\n    return 200 mine;\n}\n")
+        try:
+            message = one_line(stack.make("dev-reload"))
+            assert "19999" in message or "did not take the new configuration" in message
+        finally:
+            snippet.unlink()
+            snippet.parent.rmdir()
+        assert kept(stack) == before
+        assert answering(stack.url()) == "web"
 
 
 def test_the_pages_are_whole_in_every_moment_of_a_reload(stack: Stack, routes: str) -> None:
@@ -242,9 +287,11 @@ def test_a_thousand_routes_work_and_reload_fast(stack: Stack, routes: str) -> No
     lines = [f"s{i} {20000 + i} /p{i} h{i}. full{i}.example.test\n" for i in range(334)]
     stack.write_routes(routes + "".join(lines))
     assert stack.make("dev-reload").returncode == 0
+    stack.write_routes(routes + "".join(lines) + "one-more 3142 /one-more\n")
     begin = time.monotonic()
     assert stack.make("dev-reload").returncode == 0
-    assert time.monotonic() - begin < 5
+    # The promise is 1 s; a machine that runs other tests gets three times as much.
+    assert time.monotonic() - begin < 3
     with service("last", 20333), service("web", 3142):
         assert answering(stack.url("", "/p333/x")) == "last"
         assert answering(stack.url("h333.")) == "last"
@@ -253,8 +300,8 @@ def test_a_thousand_routes_work_and_reload_fast(stack: Stack, routes: str) -> No
         status, body = curl(stack.url("", "/__localdev/"), "-H", "Accept: application/json")
         states = {found["name"]: found["state"] for found in json.loads(body)["services"]}
     assert status == 200
-    assert len(states) == 336
-    assert [name for name, state in states.items() if state == "up"] == ["web", "s333"]
+    assert len(states) == 337
+    assert [name for name, state in states.items() if state == "up"] == ["web", "s333", "one-more"]
 
 
 def test_dev_reload_without_a_running_proxy_says_what_to_start(repo: Render, run: Run) -> None:

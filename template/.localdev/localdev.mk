@@ -65,10 +65,10 @@ dev-reload: ; @$(LOCALDEV_STACK) reload $(LOCALDEV_COMPOSE)
 dev-tls: ; @$(LOCALDEV_STACK) tls $(LOCALDEV_COMPOSE) -- $(LOCALDEV_ARGS)
 
 ## dev-hosts: point the hosts in .localdev/routes at this machine, in /etc/hosts; asks first (ARGS=--yes: does not)
-dev-hosts: ; @$(LOCALDEV_RUN)sh .localdev/sh/hosts.sh add $(LOCALDEV_ARGS)
+dev-hosts: ; @$(LOCALDEV_STACK) hosts -- add $(LOCALDEV_ARGS)
 
 ## dev-hosts-down: take the hosts of .localdev/routes out of /etc/hosts again
-dev-hosts-down: ; @$(LOCALDEV_RUN)sh .localdev/sh/hosts.sh remove $(LOCALDEV_ARGS)
+dev-hosts-down: ; @$(LOCALDEV_STACK) hosts -- remove $(LOCALDEV_ARGS)
 
 ## dev-alias: give this machine the alias IP; asks for root only when it is missing
 dev-alias: ; @$(LOCALDEV_RUN)sh .localdev/host-alias up

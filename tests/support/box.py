@@ -167,13 +167,15 @@ class Box:
 
 
 class HostsBox(Box):
-    """A box whose /etc/hosts the test reads and writes, and whose script is hosts.sh."""
+    """A box whose /etc/hosts the test reads and writes, and whose script is what make dev-hosts runs."""
 
     def __init__(self, repo: Path, folder: Path, env: dict[str, str]) -> None:
         """Make the box, whose /etc/hosts is the usual one."""
         super().__init__(repo, folder, env)
-        self.script = self.repo / ".localdev/sh/hosts.sh"
-        (repo / ".localdev/sh/hosts.sh").chmod(0o755)  # in a repo, make says sh
+        # What make dev-hosts runs.
+        self.script = self.repo / "dev-hosts"
+        (repo / "dev-hosts").write_text(f'#!/bin/sh\nexec /usr/bin/python3 -I -B "{self.repo}/.localdev/stack" hosts -- "$@"\n')
+        (repo / "dev-hosts").chmod(0o755)
         self.hosts = an_etc(folder / "etc", USUAL_HOSTS)
         self.root(f"mount --bind {self.hosts.parent} /etc")
 

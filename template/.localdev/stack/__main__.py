@@ -24,7 +24,9 @@ from collections.abc import Callable
 import certificate
 import compose
 import environment
+import hosts
 import proxy
+import root
 import routes
 import settings
 import start
@@ -98,9 +100,18 @@ def show_urls(stack: Checkout, arguments: list[str]) -> int:
     return 0
 
 
-def show_hosts(stack: Checkout, arguments: list[str]) -> int:
-    """Print every host that leads to the proxy, one a line."""
-    sys.stdout.write("".join(f"{host}\n" for host in routes.hosts(stack.routes, stack.settings.domain)))
+def change_hosts(stack: Checkout, arguments: list[str]) -> int:
+    """Put the hosts in routes into /etc/hosts (add), or take them out again (remove); asks, but for --yes."""
+    is_agreed = "--yes" in arguments or "-y" in arguments
+    verb = [word for word in arguments if word not in ("--yes", "-y")]
+    if verb not in (["add"], ["remove"]):
+        raise Stop("unknown argument. Use add or remove, and --yes", code=2)
+    domain = stack.settings.domain
+    if verb == ["remove"]:
+        hosts.remove(domain, is_agreed, say)
+    else:
+        stack.need_proxy()
+        hosts.add(routes.hosts(stack.routes, domain), domain, is_agreed, say)
     return 0
 
 
@@ -136,12 +147,14 @@ def update(words: list[str], arguments: list[str]) -> int:
 # What works without a look at the files, so that a broken one is no obstacle.
 PLAIN: dict[str, Callable[[list[str], list[str]], int]] = {"down": down, "doctor": doctor, "update": update}
 VERBS: dict[str, Callable[[Checkout, list[str]], int]] = {
-    "up": up, "reload": reload, "tls": tls, "urls": show_urls, "hosts": show_hosts, "env": env, "status": status,
+    "up": up, "reload": reload, "tls": tls, "urls": show_urls, "hosts": change_hosts, "env": env, "status": status,
 }  # fmt: skip
 
 
 def main() -> int:
     """Run the verb on the command line; return its exit code."""
+    # Compose, git and host-alias work in the repo's root.
+    os.chdir(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     verb, *rest = sys.argv[1:] or [""]
     if verb not in {*PLAIN, *VERBS}:
         say(f"say {', '.join([*VERBS, *PLAIN])}")
@@ -154,8 +167,10 @@ def main() -> int:
         lines, code = stop.lines, stop.code
     except (settings.SettingsError, routes.RoutesError) as error:
         print(error, file=sys.stderr)
-        return 1
-    except (certificate.CertificateError, proxy.RefusedError, start.FailedError) as error:
+        return 1 if isinstance(error, routes.RoutesError) else 2
+    except root.RootError as error:
+        lines, code = [str(error)], error.code
+    except (certificate.CertificateError, hosts.HostsError, proxy.RefusedError, start.FailedError) as error:
         lines, code = [str(error)], 1
     except (proxy.GoneError, compose.UnknownError) as error:
         lines, code = (

@@ -91,7 +91,10 @@ def location(site: Site, match: str, route: Route) -> Iterator[str]:
     else:
         yield f"        set $upstream {upstream_url(route)};"
         yield "        proxy_pass $upstream;"
-    yield f"        include {LIVE}/location.conf;"
+    # On the way to a page every request becomes a GET.
+    yield "        set $method $request_method;"
+    # Our page is only for a service that cannot be reached. What a service answers itself, 502 included, is passed on.
+    yield "        error_page 502 504 /__localdev/page/down.$page;"
     yield "    }"
 
 

@@ -41,9 +41,26 @@ if ! nginx -e stderr -c "/srv/localdev/$new/check.conf" -t -q 2>&1; then
 	rm -rf "$new"
 	exit 7
 fi
+# workers: prints the processes that take new connections; one that is shutting down has another title
+workers() {
+	for process in /proc/[0-9]*; do
+		# There is no newline to read, and the process may be gone.
+		IFS= read -r title 2>/dev/null <"$process/cmdline"
+		[ "$title" != 'nginx: worker process' ] || printf ' %s ' "${process#/proc/}"
+		title=''
+	done
+}
+# is_used: does every new connection get the new configuration?
+is_used() {
+	[ "$(wget -q -O - "http://127.0.0.1:$1/__localdev/health" 2>/dev/null)" = "/srv/localdev/$new/" ] || return 1
+	for worker in $before; do
+		case $(workers) in *" $worker "*) return 1 ;; esac
+	done
+}
+before=$(workers)
 put "$new"
 tries=0
-until [ "$(wget -q -O - "http://127.0.0.1:$2/__localdev/health" 2>/dev/null)" = "/srv/localdev/$new/" ]; do
+until is_used "$2"; do
 	# A container that has just started may miss a signal.
 	[ $((tries % 25)) -gt 0 ] || kill -HUP 1
 	tries=$((tries + 1))

@@ -10,6 +10,7 @@ from typing import Any
 
 import compose
 import owners
+import root
 import start
 from checkout import Stop, say
 
@@ -31,22 +32,6 @@ def data_in(config: dict[str, Any], found: list[compose.Container], volumes: fro
     return sorted((declared & volumes) - {f"{config['name']}_localdev-proxy"}) + sorted(unnamed)
 
 
-def ask_to_delete(names: list[str]) -> None:
-    """Ask on the terminal. Raises Stop where the answer is no, or nobody can be asked."""
-    try:
-        if os.environ.get("CI"):
-            raise OSError
-        terminal = os.open("/dev/tty", os.O_RDWR)
-    except OSError:
-        text = "nobody can be asked here, so nothing was deleted. To delete it: make dev-down ARGS='--volumes --yes'"
-        raise Stop(text, code=4) from None
-    with open(terminal, "r+b", buffering=0) as tty:
-        tty.write(b"Delete it for good? [y/N] ")
-        reply = tty.readline().decode(errors="replace").strip().lower()
-    if reply not in ("y", "yes"):
-        raise Stop("nothing was stopped, nothing was deleted")
-
-
 def down(words: list[str], arguments: list[str]) -> int:
     """Stop the stack, with the data only where it is known whose it is, and somebody agreed."""
     stop = [*words, "down", *(word for word in arguments if word != "--yes")]
@@ -64,7 +49,11 @@ def down(words: list[str], arguments: list[str]) -> int:
     if names:
         say(f"this deletes all data in {', '.join(names)}")
         if "--yes" not in arguments:
-            ask_to_delete(names)
+            if not root.can_ask():
+                text = "nobody can be asked here, so nothing was deleted. To delete it:"
+                raise Stop(f"{text} make dev-down ARGS='--volumes --yes'", code=4)
+            if not root.ask("Delete it for good?"):
+                raise Stop("nothing was stopped, nothing was deleted")
     try:
         code = subprocess.run(stop, check=False).returncode
     except OSError:

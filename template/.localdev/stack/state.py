@@ -20,8 +20,10 @@ def place(repo: str, kind: str) -> str:
 @contextlib.contextmanager
 def locked(repo: str) -> Iterator[None]:
     """Wait until nobody else changes what runs of the checkout in `repo`. Raises OSError."""
-    file = place(repo, "lock")
-    os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
-    with open(file, "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # The folder itself, so that no file is left.
+    folder = os.open(os.path.join(repo, ".localdev"), os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(folder)
