@@ -1,12 +1,11 @@
 """HTTPS: the real mkcert makes the certificate, and clients that verify the whole chain use it."""
 
+import hashlib
 import json
 import os
-import shutil
 import socket
 import ssl
 import stat
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +15,8 @@ from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
 from conftest import Render, Run
-from host import ALIAS_IP, curl, service
-from needs import need_command, need_root
+from host import ALIAS_IP, curl, retry, service
+from needs import need_command
 from running import Stack, running_stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
@@ -44,11 +43,18 @@ def stack(
         "project_slug": "https-test",
         "web_port": HTTP,
     }
-    with running_stack(rendered, run, tmp_path_factory.mktemp("stack"), {}, **answers) as stack:
+    state = {"XDG_STATE_HOME": str(tmp_path_factory.mktemp("state"))}
+    with running_stack(rendered, run, tmp_path_factory.mktemp("stack"), state, **answers) as stack:
         done = stack.make("dev-tls", CAROOT=str(authority))
         assert done.returncode == 0, done.stderr
         assert "your browsers trust this certificate after, once per machine: mkcert -install" in done.stderr
         yield stack
+
+
+def certificate(stack: Stack) -> Path:
+    """Return the file of the stack's certificate with its key."""
+    (found,) = (Path(stack.ports["XDG_STATE_HOME"]) / "localdev").glob("*.pem")
+    return found
 
 
 def verified(authority: Path, url: str, *options: str) -> tuple[int, str]:
@@ -102,18 +108,17 @@ def test_a_secure_websocket_works(stack: Stack, authority: Path) -> None:
         thread.join()
 
 
-def test_the_key_stays_with_its_owner_and_out_of_git(stack: Stack, run: Run) -> None:
-    path = stack.repo / ".localdev/tls.pem"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert "PRIVATE KEY" in path.read_text()
-    run("git", "init", "-q", cwd=stack.repo, check=True)
-    assert run("git", "check-ignore", ".localdev/tls.pem", cwd=stack.repo).returncode == 0
-    assert [found.name for found in path.parent.glob("tls*")] == ["tls.pem"]
-    # In the container it is in memory, and nobody but the proxy's user has it.
-    listed = stack.compose("exec", "-T", "proxy", "sh", "-c", "stat -c '%a %u' /tmp/live/tls.pem; df /tmp | tail -n 1")
-    assert listed.stdout.startswith("600 101\ntmpfs"), listed.stdout
-    holders = stack.compose("exec", "-T", "proxy", "grep", "-rl", "PRIVATE KEY", "/tmp").stdout.split()
-    assert len(holders) == 1 and holders[0].endswith("/tls.pem"), holders
+def test_the_key_is_its_owners_alone_and_not_in_the_repo(stack: Stack) -> None:
+    path = certificate(stack)
+    assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)) == (0o600, 0o700)
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    assert b"PRIVATE KEY" in path.read_bytes()
+    assert not [found for found in stack.repo.rglob("*") if found.is_file() and b"PRIVATE KEY-" in found.read_bytes()]
+    # In the container, nobody but the proxy's user has it.
+    script = "cd /srv/localdev && stat -c '%a %u' live/ live/tls.pem; grep -rl 'PRIVATE KEY' /srv /tmp"
+    modes_and_holder = stack.compose("exec", "-T", "proxy", "sh", "-c", script).stdout.split("\n")
+    assert modes_and_holder[:2] == ["700 101", "600 101"]
+    assert len(modes_and_holder[2:]) == 2 and modes_and_holder[2].endswith("/tls.pem"), modes_and_holder
 
 
 def test_urls_show_that_https_is_on(stack: Stack) -> None:
@@ -125,11 +130,17 @@ def test_urls_show_that_https_is_on(stack: Stack) -> None:
     assert lines[-1].endswith(" https://https-test.localhost:18553/__localdev/")
 
 
-def test_https_is_on_again_after_down_and_up(stack: Stack, authority: Path) -> None:
-    assert stack.make("dev-down", "ARGS=--timeout 3").returncode == 0
-    assert stack.make("dev-up").returncode == 0
-    with service("web", 3140):
+def test_https_stays_on_whatever_starts_anew(stack: Stack, authority: Path) -> None:
+    def answers() -> None:
         assert verified(authority, stack.url("", "/", "https"))[0] == 200
+
+    with service("web", 3140):
+        for words in (("restart", "proxy"), ("up", "--detach"), ("up", "--detach", "--force-recreate", "proxy")):
+            assert stack.compose(*words).returncode == 0
+            retry(answers)
+        assert stack.make("dev-down", "ARGS=--timeout 3").returncode == 0
+        assert stack.make("dev-up").returncode == 0
+        answers()
 
 
 def test_a_new_host_is_missed_in_the_certificate_until_dev_tls_runs_again(stack: Stack, authority: Path) -> None:
@@ -156,17 +167,17 @@ def test_a_new_host_is_missed_in_the_certificate_until_dev_tls_runs_again(stack:
 def test_an_unusable_certificate_is_told_in_one_line_and_the_old_one_stays_in_use(
     stack: Stack, authority: Path
 ) -> None:
-    path = stack.repo / ".localdev/tls.pem"
+    path = certificate(stack)
     good = path.read_text()
     try:
-        for text in ("", "no certificate\n", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+        for text in ("no certificate\n", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
             # The hosts are still there, so nothing else is complained of.
             path.write_text(good.splitlines()[0] + "\n" + text)
             done = stack.make("dev-reload")
             assert done.returncode != 0, text
             ours = [line for line in done.stderr.splitlines() if line.startswith("localdev: ")]
             assert len(ours) == 1, (text, done.stderr)
-            assert ".localdev/tls.pem is unusable" in ours[0] and "Make it anew: make dev-tls" in ours[0], text
+            assert "the certificate is unusable" in ours[0] and "Make it again: make dev-tls" in ours[0], text
             with service("web", 3140):
                 assert verified(authority, stack.url("", "/", "https"))[0] == 200, text
             status = verified(authority, stack.url("", "/__localdev/", "https"))[0]
@@ -176,31 +187,17 @@ def test_an_unusable_certificate_is_told_in_one_line_and_the_old_one_stays_in_us
     assert stack.make("dev-reload").returncode == 0
 
 
-def test_without_the_file_https_is_off_again(stack: Stack, authority: Path) -> None:
-    path = stack.repo / ".localdev/tls.pem"
-    good = path.read_text()
-    path.unlink()
-    try:
-        done = stack.make("dev-reload")
-        assert (done.returncode, "https:" in done.stdout) == (0, False)
-        with pytest.raises(ConnectionError):
-            verified(authority, stack.url("", "/", "https"))
-    finally:
-        path.write_text(good)
-        path.chmod(0o600)
-        assert stack.make("dev-reload").returncode == 0
-
-
-def test_its_port_is_nobodys_while_https_is_off(repo: Render, run: Run) -> None:
-    here = repo(project_slug="no-https", native_services="web:3145")
-    env = {"LOCALDEV_HTTP_PORT": "18194"}
-    with socket.create_server(("127.0.0.1", 8443)):
-        try:
-            up = run("make", "dev-up", cwd=here, env=env)
-            assert up.returncode == 0, up.stderr
-            assert curl("http://no-https.localhost:18194/")[0] == 502
-        finally:
-            run("make", "dev-down", "ARGS=--timeout 3", cwd=here, env=env, check=True)
+def test_https_goes_off_and_on(stack: Stack, authority: Path) -> None:
+    done = stack.make("dev-tls", "ARGS=--off")
+    assert (done.returncode, "https:" in done.stdout) == (0, False)
+    assert stack.make("dev-tls", "ARGS=--off").stderr == "localdev: HTTPS is off already\n"
+    with pytest.raises(ConnectionError):
+        verified(authority, stack.url("", "/", "https"))
+    listed = stack.compose("exec", "-T", "proxy", "grep", "-rl", "PRIVATE KEY", "/srv", "/tmp").stdout
+    assert listed == "", "the old key is left"
+    assert stack.make("dev-tls", CAROOT=str(authority)).returncode == 0
+    with service("web", 3140):
+        assert verified(authority, stack.url("", "/", "https"))[0] == 200
 
 
 def without_mkcert(folder: Path) -> str:
@@ -214,53 +211,45 @@ def without_mkcert(folder: Path) -> str:
 
 
 def test_without_mkcert_one_line_says_how_to_get_it(repo: Render, run: Run, tmp_path: Path) -> None:
-    done = run("make", "dev-tls", cwd=repo(), env={"PATH": without_mkcert(tmp_path / "bin")})
+    env = {"PATH": without_mkcert(tmp_path / "bin"), "XDG_STATE_HOME": str(tmp_path / "state")}
+    done = run("make", "dev-tls", cwd=repo(), env=env)
     assert done.returncode != 0
     assert done.stderr.splitlines()[0] == (
-        "localdev: mkcert is missing. Install it: brew install mkcert (Debian: sudo apt install mkcert), then: make dev-tls"
+        "localdev: mkcert is missing. Fix: install it: brew install mkcert (Debian: sudo apt install mkcert), then: make dev-tls"
     )
-    assert not list((tmp_path / "my app's repo/.localdev").glob("tls*"))
+    assert not (tmp_path / "state").exists()
 
 
-@pytest.mark.parametrize(
-    ("mkcert", "message"),
-    [
-        ("echo 'ERROR: no luck' >&2; exit 1", "localdev: mkcert failed: ERROR: no luck"),
-        # As on a full disk: a part of the file is there, and must not take the old one's place.
-        ("echo half >$2", "localdev: .localdev/tls.pem cannot be written (the message is above)"),
-    ],
-)
-def test_a_failure_on_the_way_leaves_the_old_certificate(
-    repo: Render, run: Run, tmp_path: Path, mkcert: str, message: str
-) -> None:
+def test_a_failure_on_the_way_leaves_the_old_certificate(repo: Render, run: Run, tmp_path: Path) -> None:
     here = repo()
-    (here / ".localdev/tls.pem").write_text("old\n")
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/mkcert").write_text(f"#!/bin/sh\n{mkcert}\n")
-    (tmp_path / "bin/mkcert").chmod(0o755)
-    done = run("make", "dev-tls", cwd=here, env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
-    assert done.returncode != 0
-    assert message in done.stderr.splitlines()
-    assert {path.name: path.read_text() for path in (here / ".localdev").glob("tls*")} == {"tls.pem": "old\n"}
+    env = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "XDG_STATE_HOME": str(tmp_path / "state")}
+    checkout = hashlib.sha256(os.path.realpath(here).encode()).hexdigest()[:16]
+    stored = tmp_path / f"state/localdev/{checkout}.pem"
+    stored.parent.mkdir(parents=True)
+    for mkcert, message in (
+        ("echo 'ERROR: no luck' >&2; exit 1", "localdev: mkcert failed: ERROR: no luck"),
+        # As on a full disk: a part of it is there, and must not take the old one's place.
+        ("echo half >$2", f"localdev: {stored} cannot be written: No such file or directory"),
+    ):
+        stored.write_text("old\n")
+        (tmp_path / "bin/mkcert").write_text(f"#!/bin/sh\n{mkcert}\n")
+        (tmp_path / "bin/mkcert").chmod(0o755)
+        done = run("make", "dev-tls", cwd=here, env=env)
+        assert done.returncode != 0
+        assert message in done.stderr.splitlines(), done.stderr
+        assert {path.name: path.read_text() for path in stored.parent.iterdir()} == {stored.name: "old\n"}
 
 
-def test_a_certificate_of_somebody_else_is_told_in_one_line(repo: Render, run: Run, tmp_path: Path) -> None:
-    need_root()
-    here = repo()
-    (here / ".localdev/tls.pem").write_text("hosts: x\n")
-    (here / ".localdev/tls.pem").chmod(0o600)
-    # pytest's folders are for their owner only.
-    place = Path("/tmp") / f"localdev-{os.getpid()}"
-    shutil.copytree(here, place)
-    os.chown(place / ".localdev/tls.pem", 0, 0)
+def test_a_certificate_that_cannot_be_read_is_told_in_one_line(stack: Stack) -> None:
+    path = certificate(stack)
+    kept = path.rename(path.with_name("kept"))
+    path.mkdir()
     try:
-        done = subprocess.run(
-            ["setpriv", "--reuid=65534", "--clear-groups", "sh", ".localdev/sh/stack.sh", "reload", "docker", "compose"],
-            cwd=place, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = stack.make("dev-reload")
     finally:
-        shutil.rmtree(place)
-    assert done.returncode == 1
-    assert done.stderr == (
-        "localdev: .localdev/tls.pem cannot be read. Make it anew: rm .localdev/tls.pem && make dev-tls\n"
+        path.rmdir()
+        kept.rename(path)
+    assert done.stderr.splitlines()[0] == (
+        f"localdev: {path} cannot be read (Is a directory). Fix: rm {path} && make dev-tls"
     )

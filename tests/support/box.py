@@ -174,7 +174,9 @@ class HostsBox(Box):
         super().__init__(repo, folder, env)
         # What make dev-hosts runs.
         self.script = self.repo / "dev-hosts"
-        (repo / "dev-hosts").write_text(f'#!/bin/sh\nexec /usr/bin/python3 -I -B "{self.repo}/.localdev/stack" hosts -- "$@"\n')
+        (repo / "dev-hosts").write_text(
+            f'#!/bin/sh\nexec /usr/bin/python3 -I -B "{self.repo}/.localdev/stack" hosts -- "$@"\n'
+        )
         (repo / "dev-hosts").chmod(0o755)
         self.hosts = an_etc(folder / "etc", USUAL_HOSTS)
         self.root(f"mount --bind {self.hosts.parent} /etc")

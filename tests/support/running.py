@@ -17,7 +17,7 @@ Done = subprocess.CompletedProcess[str]
 
 @dataclass(frozen=True)
 class Stack:
-    """A repo whose containers run: `make` runs a target of it, `url` names a host of it as a developer would."""
+    """A repo whose containers run: `make` runs a target of it, with the variables `ports`, `url` names a host of it as a developer would."""
 
     repo: Path
     conf: dict[str, str]
@@ -61,7 +61,8 @@ def running_stack(
 ) -> Iterator[Stack]:
     """Bring the stack of a repo with `answers` up in `folder`; `prepare` may edit the repo before. Ends with its removal."""
     for name, port in ports.items():
-        need(is_free(int(port)), f"port {port} of 127.0.0.1 ({name})", "stop what listens there")
+        if name.endswith("_PORT"):
+            need(is_free(int(port)), f"port {port} of 127.0.0.1 ({name})", "stop what listens there")
     repo = Path(shutil.copytree(rendered(**answers), folder / "my app's repo"))
     conf = dict(line.split("=", 1) for line in (repo / ".localdev/host-alias.conf").read_text().splitlines()[1:])
     stack = Stack(repo, conf, ports, run)

@@ -112,6 +112,8 @@ class Checkout:
             found = start.of_project(self.words, self.config)
             if "proxy" in found:
                 start.configure(compose.engine_of(self.words), found["proxy"], made, port)
+                if start.new_names(self.words, self.config, found["proxy"], self.site().hosts):
+                    say("other containers learn the new hosts with the next: make dev-up")
         except (proxy.GoneError, compose.UnknownError):
             return False
         return "proxy" in found

@@ -129,24 +129,26 @@ def configure(engine: list[str], container: Container, made: proxy.Configuration
             proxy.use(engine, container.id, made, port)
 
 
-def introduce(words: list[str], config: dict[str, Any], container: Container, hosts: list[str]) -> None:
-    """Give the proxy in `container` the names by which other containers reach it: those of `hosts` that they can ask for.
+def new_names(words: list[str], config: dict[str, Any], container: Container, hosts: list[str]) -> dict[str, set[str]]:
+    """Return the names that the proxy in `container` shall have, by network, where it has others; `hosts` are all of ours.
 
     Programs take a name below .localhost for their own container, and Docker has no wildcards.
-    Raises compose.UnknownError, and FailedError.
+    Raises compose.UnknownError.
     """
     wanted = {host for host in hosts if not re.search(r"(^|[.])localhost\Z|^[*]", host)}
-    if not wanted:
-        return
+    known = compose.names_in_networks(words, [container]).get(container.id, {}) if wanted else {}
+    return {
+        network: own | wanted
+        for network, own in names_of(config, "proxy").items()
+        # A name that a route has no longer goes, too: it may be another service's now.
+        if network in known and {name for name in known[network] if "." in name} != wanted
+    }
+
+
+def introduce(words: list[str], config: dict[str, Any], container: Container, hosts: list[str]) -> None:
+    """Give the proxy in `container` the names by which other containers reach it. Raises compose.UnknownError, FailedError."""
     engine = compose.engine_of(words)
-    known = compose.names_in_networks(words, [container]).get(container.id, {})
-    for network, own in names_of(config, "proxy").items():
-        has = known.get(network, set())
-        # What it had before goes, too: a name that is another service's now.
-        given = {name for name in has if "." in name}
-        if network not in known or given == wanted:
-            continue
-        names = own | wanted
+    for network, names in new_names(words, config, container, hosts).items():
         aliases = [word for name in sorted(names) for word in ("--alias", name)]
         for command in (["network", "disconnect", network], ["network", "connect", *aliases, network]):
             done = subprocess.run([*engine, *command, container.id], capture_output=True, check=False)
