@@ -25,6 +25,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from functools import cache
 from pathlib import Path
 
 from .commands.base import DEFAULTS, PROGRAMS, TRACED, State
@@ -77,6 +78,7 @@ SH = '#!/bin/bash\nexec -a /bin/sh /bin/bash -O xpg_echo "$@"\n'
 _system = None
 
 
+@cache
 def _host(tool):
     """Where the Linux tool really is, symbolic links followed; None when this machine has none."""
     found = shutil.which(tool, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -167,6 +169,7 @@ class FakeMac:
         self._mount_table()
 
     @staticmethod
+    @cache
     def missing():
         """What keeps a FakeMac from running here and how to get it; None when nothing does."""
         if not sys.platform.startswith("linux"):
