@@ -208,7 +208,7 @@ class FakeMac:
         folders = {
             "bin sbin usr/bin usr/sbin usr/lib usr/local/bin dev Library/LaunchDaemons Users": (0o755, 0, 0),
             "private/etc private/var private/var/root private/var/run Library/LaunchAgents": (0o755, 0, 0),
-            ".fakemac .fakemac/system .fakemac/host .fakemac/proc": (0o755, 0, 0),
+            ".fakemac .fakemac/system .fakemac/host .fakemac/proc .fakemac/packages": (0o755, 0, 0),
             ".fakemac/state": (0o777, 0, 0),
             "private/tmp private/var/tmp": (0o1777, 0, 0),
             "Users/alice private/var/folders/alice/T": (0o755, USER, GROUPS[0]),
@@ -291,6 +291,9 @@ class FakeMac:
                 bind(folder, f".fakemac/host{folder}", "bind,ro")
         stdlib = Path(sysconfig.get_path("stdlib"))
         bind(stdlib, f".fakemac/system/{sys.platlibdir}/{stdlib.name}", "bind,ro")
+        if (stdlib / "site-packages").is_dir():  # this machine's packages are none of a Mac's, and may take long to start
+            place = f".fakemac/system/{sys.platlibdir}/{stdlib.name}/site-packages"
+            bind(self.state.with_name("packages"), place, "bind,ro")
         libraries = Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib")
         if sysconfig.get_config_var("Py_ENABLE_SHARED") and libraries.parent != Path("/usr"):
             bind(libraries, libraries.relative_to("/"), "bind,ro")
