@@ -291,7 +291,8 @@ class FakeMac:
                 bind(folder, f".fakemac/host{folder}", "bind,ro")
         stdlib = Path(sysconfig.get_path("stdlib"))
         bind(stdlib, f".fakemac/system/{sys.platlibdir}/{stdlib.name}", "bind,ro")
-        if (stdlib / "site-packages").is_dir():  # this machine's packages are none of a Mac's, and may take long to start
+        # This machine's packages are none of a Mac's, and may take long to start.
+        if (stdlib / "site-packages").is_dir():
             place = f".fakemac/system/{sys.platlibdir}/{stdlib.name}/site-packages"
             bind(self.state.with_name("packages"), place, "bind,ro")
         libraries = Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib")
