@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import redis
 
 from apps import running
 from conftest import PROJECT, Run
+from fast_copier import COMMAND
 from host import ALIAS_IP, curl, is_free, retry
 from needs import need, need_command, need_node
 from running import Stack, running_stack
@@ -27,11 +27,11 @@ def make_examples(clone: Path, run: Run) -> Path:
 
 
 @pytest.fixture
-def clone(template: Path, tmp_path: Path) -> Path:
+def clone(project: Path, tmp_path: Path) -> Path:
     """A clone with the tests' own Copier."""
-    clone = Path(shutil.copytree(template, tmp_path / "it's a clone"))
+    clone = Path(shutil.copytree(project, tmp_path / "it's a clone"))
     (clone / ".venv/bin").mkdir(parents=True)
-    (clone / ".venv/bin/copier").write_text(f'#!/bin/sh\nexec {sys.executable} -m copier "$@"\n')
+    (clone / ".venv/bin/copier").write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n')
     (clone / ".venv/bin/copier").chmod(0o755)
     (clone / ".venv/requirements").touch()
     return clone

@@ -13,9 +13,9 @@ from needs import need_command, need_node
 
 
 @pytest.fixture(scope="module")
-def clone(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clone(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh clone whose path has a space and a quote; its .venv is made by the first `make new`."""
-    return Path(shutil.copytree(template, tmp_path_factory.mktemp("clone") / "it's a clone"))
+    return Path(shutil.copytree(project, tmp_path_factory.mktemp("clone") / "it's a clone"))
 
 
 def test_make_new_without_a_terminal_takes_the_defaults(clone: Path, run: Run, tmp_path: Path) -> None:
@@ -48,8 +48,8 @@ def test_make_new_says_where_it_needs_to_know(clone: Path, run: Run) -> None:
     assert "Say where: make new DEST=../my-app" in done.stderr
 
 
-def test_an_old_python_is_refused_in_one_line(template: Path, run: Run, tmp_path: Path) -> None:
-    clone = Path(shutil.copytree(template, tmp_path / "clone"))
+def test_an_old_python_is_refused_in_one_line(project: Path, run: Run, tmp_path: Path) -> None:
+    clone = Path(shutil.copytree(project, tmp_path / "clone"))
     old = tmp_path / "python3"
     old.write_text("#!/bin/sh\nexit 1\n")
     old.chmod(0o755)
