@@ -215,7 +215,7 @@ def test_every_question_has_help_with_consequence_and_every_setting_a_reason() -
     assert {f"_message_{when}_{what}" for when in ("before", "after") for what in ("copy", "update")} <= set(config)
 
 
-def test_https_gets_a_port_of_its_own_that_follows_the_first(rendered: Render) -> None:
+def test_https_gets_a_port_of_its_own_that_follows_the_first(here: Copier) -> None:
     for web_port, https_port in ((80, 443), (8080, 8443), (65172, 65535), (65535, 65172)):
-        conf = (rendered(web_port=web_port) / ".localdev/host-alias.conf").read_text()
-        assert f"\nhttps_port={https_port}\n" in conf
+        here.ask(web_port=web_port)
+        assert f"https_port={https_port}" in here.files()["template/.localdev/host-alias.conf.jinja"]

@@ -35,10 +35,10 @@ class Copier:
         env.from_string = functools.cache(env.from_string)
         self.names = [path.relative_to(source).as_posix() for path in sorted((source / "template").rglob("*.jinja"))]
 
-    def ask(self, recorded: dict[str, Any] | None = None, **answers: Any) -> dict[str, Any]:
+    def ask(self, **answers: Any) -> dict[str, Any]:
         """Return all answers when `answers` are given as data; raises what Copier raises for a bad one."""
         self.worker.data = answers
-        self.worker.subproject.__dict__["last_answers"] = recorded or {}
+        self.worker.subproject.__dict__["last_answers"] = {}
         self.worker._ask()
         return {name: self.worker.answers.combined[name] for name in QUESTIONS}
 
