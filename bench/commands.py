@@ -116,11 +116,11 @@ def plain(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Plain:
 
 
 def test_a_copy_costs_little_more_than_that_of_one_file(
-    figures: Figures, template: Path, plain: Plain, rendered: Render, run: Run, tmp_path: Path
+    figures: Figures, project: Path, plain: Plain, rendered: Render, run: Run, tmp_path: Path
 ) -> None:
     # The file with the answers is one of ours, too.
     number = sum(path.is_file() for path in rendered().rglob("*")) - 1
-    sources = (plain(1), plain(number), template)
+    sources = (plain(1), plain(number), project)
     commands = [f"{COPY} {source} {tmp_path}/made" for source in sources]
     floor, many, ours = compare(figures, run, tmp_path, 7, *commands, prepare=[f"rm -rf {tmp_path}/made"])
     what = "`copier copy`, hook included"
@@ -129,12 +129,12 @@ def test_a_copy_costs_little_more_than_that_of_one_file(
 
 
 def test_an_update_costs_little_more_than_that_of_one_file(
-    figures: Figures, template: Path, plain: Plain, run: Run, tmp_path: Path
+    figures: Figures, project: Path, plain: Plain, run: Run, tmp_path: Path
 ) -> None:
     commands, prepare = [], []
     for name, source, changed in (
         ("floor", plain(1), "template/file0"),
-        ("ours", template, "template/.localdev/localdev.mk"),
+        ("ours", project, "template/.localdev/localdev.mk"),
     ):
         own = Path(shutil.copytree(source, tmp_path / f"{name}-template"))
         repo = tmp_path / name
@@ -264,10 +264,10 @@ def test_the_doctor_of_fifty_routes_is_almost_as_fast_as_of_one(
 
 
 def test_a_hundred_repos_take_a_hundred_times_as_long_as_one(
-    figures: Figures, template: Path, run: Run, clean_env: dict[str, str], tmp_path: Path
+    figures: Figures, project: Path, run: Run, clean_env: dict[str, str], tmp_path: Path
 ) -> None:
     number, kinds = (2, 1) if figures.quick else (100, 5)
-    own = Path(shutil.copytree(template, tmp_path / "template"))
+    own = Path(shutil.copytree(project, tmp_path / "template"))
     mk = "template/.localdev/localdev.mk"
     for version, title in (("v1.1.0", "# Second edition."), ("v1.2.0", "# Third edition.")):
         release(own, run, version, {mk: ((own / mk).read_text().splitlines()[0], title)})

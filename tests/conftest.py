@@ -19,6 +19,7 @@ os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 import pytest
 from copier import Settings, run_copy
 
+import fast_copier
 from apps import Apps
 from box import Box, need_box
 from host import ALIAS_IP, has_alias
@@ -26,6 +27,8 @@ from needs import NIGHTLY, need, need_command, need_engine, need_node
 
 PROJECT = Path(__file__).parents[1]
 LOCALDEV = PROJECT / "template/.localdev"
+# What Copier reads of the project.
+PARTS = ("copier.yml", "containers", "hooks", "template")
 # The commands that requirements-test.txt brings.
 TOOLS = Path(sys.executable).parent
 
@@ -112,6 +115,7 @@ def clean_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (home / "copier.yml").write_text("{}\n")
     (home / "gitconfig").write_text(
         "[user]\nname = A Tester\nemail = tester@example.com\n[init]\ndefaultBranch = main\n[safe]\ndirectory = *\n"
+        "[maintenance]\nauto = false\n"
     )
     keep = {
         name: value
@@ -160,21 +164,35 @@ def run(clean_env: dict[str, str]) -> Run:
     return run
 
 
+def copy_files(folder: Path, run: Run, *names: str) -> None:
+    """Copy what is in `names` of the working tree into `folder`, uncommitted changes included, and what git ignores not."""
+    listed = run("git", "ls-files", "-co", "--exclude-standard", "-z", "--", *names, cwd=PROJECT, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (PROJECT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, folder / name)
+
+
+def made_release(folder: Path, run: Run, *names: str) -> Path:
+    """Return `folder` after `names` of the working tree became release v1.0.0 in it."""
+    copy_files(folder, run, *names)
+    run("git", "init", "-q", cwd=folder, check=True)
+    run("git", "add", "-A", cwd=folder, check=True)
+    run("git", "commit", "-qm", "all", cwd=folder, check=True)
+    run("git", "tag", "v1.0.0", cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+    """A clone of the whole working tree as release v1.0.0."""
+    return made_release(tmp_path_factory.mktemp("project") / "copier-host-alias", run, ".")
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
-    """A clone of the working tree, uncommitted changes included, as release v1.0.0."""
-    clone = tmp_path_factory.mktemp("clone") / "copier-host-alias"
-    files = run("git", "ls-files", "-co", "--exclude-standard", "-z", cwd=PROJECT, check=True).stdout.split("\0")
-    for name in filter(None, files):
-        source = PROJECT / name
-        if source.is_file():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, clone / name)
-    run("git", "init", "-q", cwd=clone, check=True)
-    run("git", "add", "-A", cwd=clone, check=True)
-    run("git", "commit", "-qm", "all", cwd=clone, check=True)
-    run("git", "tag", "v1.0.0", cwd=clone, check=True)
-    return clone
+    """What Copier reads of `project`: an update clones the template five times."""
+    return made_release(tmp_path_factory.mktemp("clone") / "copier-host-alias", run, *PARTS)
 
 
 @pytest.fixture
@@ -187,10 +205,7 @@ def own_template(template: Path, tmp_path: Path) -> Path:
 def plain_template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The template as a plain folder, which Copier takes as it is: without a clone a copy costs a third."""
     folder = tmp_path_factory.mktemp("plain") / "copier-host-alias"
-    for name in ("containers", "hooks", "template"):
-        shutil.copytree(template / name, folder / name)
-    shutil.copy2(template / "copier.yml", folder)
-    return folder
+    return Path(shutil.copytree(template, folder, ignore=shutil.ignore_patterns(".git")))
 
 
 @pytest.fixture(scope="session")
@@ -198,7 +213,7 @@ def copier(run: Run) -> Run:
     """Runs Copier's command line, as users do."""
 
     def copier(*arguments: str | Path, cwd: Path, **more: Any) -> subprocess.CompletedProcess[str]:
-        return run(sys.executable, "-m", "copier", *arguments, cwd=cwd, **more)
+        return run(*fast_copier.COMMAND, *arguments, cwd=cwd, **more)
 
     return copier
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import PROJECT, Run
+from conftest import PARTS, PROJECT, Run
 from needs import need_engine
-from versions import PARTS, commit
+from versions import commit
 
 
 @pytest.fixture

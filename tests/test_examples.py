@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import redis
 
 from apps import running
 from conftest import PROJECT, Run
+from fast_copier import with_copier
 from host import ALIAS_IP, curl, is_free, retry
 from needs import need, need_command, need_node
 from running import Stack, running_stack
@@ -27,31 +27,33 @@ def make_examples(clone: Path, run: Run) -> Path:
 
 
 @pytest.fixture
-def clone(template: Path, tmp_path: Path) -> Path:
+def clone(project: Path, tmp_path: Path) -> Path:
     """A clone with the tests' own Copier."""
-    clone = Path(shutil.copytree(template, tmp_path / "it's a clone"))
-    (clone / ".venv/bin").mkdir(parents=True)
-    (clone / ".venv/bin/copier").write_text(f'#!/bin/sh\nexec {sys.executable} -m copier "$@"\n')
-    (clone / ".venv/bin/copier").chmod(0o755)
-    (clone / ".venv/requirements").touch()
+    clone = Path(shutil.copytree(project, tmp_path / "it's a clone"))
+    with_copier(clone)
     return clone
 
 
 def test_make_examples_renders_the_files_as_they_are_and_keeps_what_git_ignores(clone: Path, run: Run) -> None:
-    made = make_examples(clone, run)
-    assert 'name: "shop"' in (made / "shop/compose.yaml").read_text()
-    (made / "shop/api/node_modules").mkdir()
+    made = clone / "examples/rendered"
+    # What an earlier version made. Makefile and routes are files that Copier does not overwrite.
+    old = [made / name for name in ("shop/.localdev/sh/old.awk", "minimal/Makefile", "shop/.localdev/routes")]
     kept = [made / name for name in ("minimal/.env", "shop/.localdev/tls.pem", "shop/api/node_modules/x")]
-    for path in kept:
-        path.touch()
-    # Nothing of this is committed. Makefile and routes are files that Copier does not overwrite.
+    for path in (*old, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("old\n")
+    shutil.copy(clone / "template/.localdev/.gitignore", made / "shop/.localdev")
+    shutil.copy(clone / "examples/shop/.gitignore", made / "shop")
+    # Nothing of this is committed.
     (clone / "template/.localdev/sh/env.awk").rename(clone / "template/.localdev/sh/environment.awk")
     for name in ("template/Makefile", "examples/shop/.localdev/routes"):
         (clone / name).write_text("# new\n")
     make_examples(clone, run)
-    assert [path for path in kept if not path.exists()] == []
+    assert {path.read_text() for path in kept} == {"old\n"}
+    assert not old[0].exists()
     assert {path.name for path in made.glob("*/.localdev/sh/env*")} == {"environment.awk"}
     assert (made / "minimal/Makefile").read_text() == (made / "shop/.localdev/routes").read_text() == "# new\n"
+    assert 'name: "shop"' in (made / "shop/compose.yaml").read_text()
     assert "rendered" not in run("git", "status", "--porcelain", "-uall", cwd=clone, check=True).stdout
 
 

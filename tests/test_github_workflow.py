@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from conftest import PROJECT, TOOLS, Render, Run
+from fast_copier import COMMAND
 from needs import need_command
 from versions import ANSWERS, commit, release
 
@@ -25,6 +26,7 @@ WORKFLOW = ".github/workflows/localdev-update.yml"
 BRANCH = "localdev-update"
 SCRIPT = ".localdev/sh/update-pr.sh"
 TOKEN = "a-token"
+BOT, ADDRESS = "localdev-update", "41898282+github-actions[bot]@users.noreply.github.com"
 QUERY = r'.[] | select(.isCrossRepository | not) | "\(.state) \(.number) \(.title)"'
 
 # Keeps pull requests in a file; refuses to make one as GitHub does where the setting is off. What it does not know fails.
@@ -71,7 +73,7 @@ PIPX = f"""#!/bin/sh
 printf '%s token=%s\\n' "$*" "${{GH_TOKEN:-}}" >>"${{0%/*}}/../pipx.calls"
 [ "$1 $2 $4" = 'run --spec copier' ] || exit 90
 shift 4
-exec {sys.executable} -m copier "$@"
+exec {" ".join(COMMAND)} "$@"
 """
 # What GitHub says to a workflow's own token.
 REFUSES = f"""#!/bin/sh
@@ -220,33 +222,7 @@ def test_the_script_runs_the_copier_that_the_template_is_tested_with(rendered: R
     assert pinned and f"\ncopier_version={pinned[1]}\n" in script
 
 
-def test_a_file_of_the_repos_own_with_this_name_stays(template: Path, copier: Run, tmp_path: Path) -> None:
-    mine = tmp_path / "app" / WORKFLOW
-    mine.parent.mkdir(parents=True)
-    mine.write_text("name: mine\n")
-    (mine.parent / "ci.yml").write_text("name: ci\n")
-    done = copier(
-        *("copy", "--trust", "--defaults", "--overwrite", "-dgithub_workflow=true", template, tmp_path / "app"),
-        cwd=tmp_path,
-        check=True,
-    )
-    assert {path.name: path.read_text() for path in mine.parent.iterdir()} == {
-        "localdev-update.yml": "name: mine\n",
-        "ci.yml": "name: ci\n",
-    }
-    assert f"\nAdd to {WORKFLOW}:  - run: sh {SCRIPT}\n" in done.stderr
-
-
-def test_the_answer_can_be_changed_later(template: Path, copier: Run, repo: Render, run: Run) -> None:
-    here = repo()
-    commit(here, run)
-    for answer in ("true", "false"):
-        copier("update", "--trust", "--defaults", "-a", ANSWERS, f"-dgithub_workflow={answer}", cwd=here, check=True)
-        commit(here, run, answer)
-        assert {(here / name).exists() for name in (WORKFLOW, SCRIPT)} == {answer == "true"}
-
-
-def test_nothing_happens_without_a_new_version(hub: Hub) -> None:
+def test_a_new_version_becomes_one_pull_request_which_later_runs_refresh(hub: Hub, released: Any) -> None:
     done = hub.run()
     assert (done.returncode, said(done)) == (0, "::notice::localdev is at the newest version, v1.0.0")
     assert (hub.branch(), hub.calls("gh")) == ("", [])
@@ -255,10 +231,10 @@ def test_nothing_happens_without_a_new_version(hub: Hub) -> None:
         f"run --spec copier==9.19.1 copier check-update --output-format json --answers-file {ANSWERS} token="
     ]
 
-
-def test_a_new_version_becomes_one_pull_request_which_later_runs_refresh(hub: Hub, released: Any) -> None:
     (hub.clone / ".localdev/routes").write_text("web 3000 /\n")
-    hub.push("my routes")
+    changed = hub.clone / WORKFLOW
+    changed.write_text(changed.read_text().replace('"23 5 * * 1"', '"0 1 * * *"'))
+    hub.push("my routes, and every night")
     # A shell reads a script as it goes: this one would go on in the middle of the new text.
     script = hub.template / "template" / SCRIPT
     script.write_text("#!/bin/sh\n" + "exit 77\n" * 2000)
@@ -271,16 +247,13 @@ def test_a_new_version_becomes_one_pull_request_which_later_runs_refresh(hub: Hu
     assert request["body"].startswith(f"Brings `.localdev/` from v1.0.0 to v1.1.0 of {hub.template}.\n")
     assert "Left out" not in request["body"]
     assert hub.changed() == [ANSWERS, ".localdev/localdev.mk", SCRIPT]
+    assert hub.git(hub.remote, "log", "-1", "--format=%an %ae %cn %ce", BRANCH) == f"{BOT} {ADDRESS} {BOT} {ADDRESS}"
     assert "_commit: v1.1.0" in hub.file(ANSWERS)
     assert hub.file(".localdev/routes") == "web 3000 /"
     assert all(line.endswith("token=") for line in hub.calls("pipx"))
 
-    # The broken script is on the branch only: main's goes on.
-    first = hub.branch()
-    assert hub.run().returncode == 0
-    assert (hub.branch(), len(hub.requests)) == (first, 1)
-
-    # main moves on, and so does the template: the same pull request, on top of main, with the new version.
+    # main moves on, and so does the template: the same pull request, on top of main, with the new version. The broken
+    # script is on the branch only: main's goes on.
     (hub.clone / "app.py").write_text("print('mine')\n")
     hub.push()
     script.write_text((PROJECT / "template" / SCRIPT).read_text())
@@ -304,40 +277,39 @@ def test_a_new_version_becomes_one_pull_request_which_later_runs_refresh(hub: Hu
     assert hub.changed() == [ANSWERS, ".localdev/localdev.mk"]
 
 
-@pytest.mark.parametrize("how", ["a commit on top", "an amended commit", "a merge of main"])
-def test_a_persons_work_on_the_branch_is_never_replaced(hub: Hub, released: Any, how: str) -> None:
+def test_a_persons_work_on_the_branch_is_never_replaced(hub: Hub, released: Any) -> None:
+    # What a run has pushed; then main moves on.
+    hub.git(hub.clone, "switch", "-qc", BRANCH)
+    (hub.clone / ".localdev/localdev.mk").write_text("# an update\n")
+    hub.git(hub.clone, "-c", f"user.name={BOT}", "-c", f"user.email={ADDRESS}", "commit", "-qam", "update")
+    ours = hub.git(hub.clone, "rev-parse", "HEAD")
+    hub.git(hub.clone, "switch", "-q", "main")
+    (hub.clone / "app.py").write_text("print('mine')\n")
+    hub.push()
     released(hub)
-    assert hub.run().returncode == 0
-    if how == "a merge of main":
-        (hub.clone / "app.py").write_text("print('mine')\n")
-        hub.push()
-    hub.git(hub.clone, "fetch", "-q")
-    hub.git(hub.clone, "switch", "-q", BRANCH)
-    if how == "a merge of main":
-        hub.git(hub.clone, "merge", "-q", "--no-edit", "main")
-    else:
+
+    def edit(*how: str) -> None:
+        hub.git(hub.clone, "switch", "-qC", BRANCH, ours)
         (hub.clone / "compose.yaml").write_text("include: [.localdev/compose.yaml]\n")
-        hub.git(hub.clone, "commit", "-qa", *(["--amend", "--no-edit"] if "amended" in how else ["-m", "mine"]))
-    hub.git(hub.clone, "push", "-qf", "origin", "HEAD")
-    theirs = hub.branch()
-    released(hub, "v1.2.0", "Other short names")
-    hub.calls("gh")
-    done = hub.run()
-    assert (done.returncode, hub.branch(), hub.calls("gh")) == (0, theirs, [])
-    assert said(done) == (
-        f"::notice::{BRANCH} has commits that are not by this workflow: it stays as it is. Merge it, then delete the branch"
-    )
+        hub.git(hub.clone, "commit", "-qa", *how)
 
+    for how in ("a commit on top", "an amended commit", "a merge of main"):
+        if how == "a merge of main":
+            hub.git(hub.clone, "switch", "-qC", BRANCH, ours)
+            hub.git(hub.clone, "merge", "-q", "--no-edit", "main")
+        else:
+            edit(*(("--amend", "--no-edit") if "amended" in how else ("-m", "mine")))
+        hub.git(hub.clone, "push", "-qf", "origin", "HEAD")
+        theirs = hub.branch()
+        done = hub.run()
+        assert (done.returncode, hub.branch(), hub.calls("gh")) == (0, theirs, []), how
+        assert said(done) == (
+            f"::notice::{BRANCH} has commits that are not by this workflow: it stays as it is. Merge it, then delete the branch"
+        )
 
-def test_a_commit_that_arrives_while_the_workflow_runs_stays(hub: Hub, released: Any) -> None:
-    released(hub)
-    assert hub.run().returncode == 0
-    hub.git(hub.clone, "fetch", "-q")
-    hub.git(hub.clone, "switch", "-q", BRANCH)
-    (hub.clone / "compose.yaml").write_text("include: [.localdev/compose.yaml]\n")
-    hub.git(hub.clone, "commit", "-qam", "mine")
-    released(hub, "v1.2.0", "Other short names")
     # The update takes seconds: here the person pushes in these.
+    hub.git(hub.clone, "push", "-qf", "origin", f"{ours}:{BRANCH}")
+    edit("-m", "mine")
     pipx = hub.folder / "bin/pipx"
     push = f'case "$*" in *" update "*) git -C {hub.clone} push -q origin HEAD ;; esac\n'
     pipx.write_text(pipx.read_text().replace("shift 4\n", push + "shift 4\n"))
@@ -359,55 +331,45 @@ def test_conflicts_are_never_pushed(hub: Hub, released: Any) -> None:
     )
 
 
-def test_a_changed_workflow_stays_as_it_is_and_one_that_would_come_back_is_left_out(hub: Hub, released: Any) -> None:
-    changed = hub.clone / WORKFLOW
-    changed.write_text(changed.read_text().replace('"23 5 * * 1"', '"0 1 * * *"'))
-    hub.push("every night")
+def test_what_github_refuses_is_said_or_left_out_and_a_pull_request_that_somebody_closed_does_not_come_back(
+    hub: Hub, released: Any
+) -> None:
+    closed = {
+        "head": BRANCH,
+        "base": "main",
+        "title": "Update localdev to v1.1.0",
+        "number": 1,
+        "state": "CLOSED",
+        "fork": False,
+    }
+    (hub.folder / "requests.json").write_text(json.dumps([closed]))
     released(hub)
-    assert hub.run().returncode == 0
-    assert hub.changed() == [ANSWERS, ".localdev/localdev.mk"]
-    assert "Left out" not in hub.requests[0]["body"]
-
-    # Another name: Copier would write ours again, and GitHub would refuse the push.
-    moved = changed.with_name("update.yml")
-    changed.rename(moved)
-    hub.push("a name that we like better")
-    done = hub.run(".github/workflows/update.yml")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert hub.changed() == [ANSWERS, ".localdev/localdev.mk"]
-    assert f"Left out, because GitHub forbids it to workflows: changes of {WORKFLOW}. " in hub.requests[0]["body"]
-
-
-def test_a_pull_request_that_somebody_closed_does_not_come_back(hub: Hub, released: Any) -> None:
-    released(hub)
-    assert hub.run().returncode == 0
-    hub.change_request(state="CLOSED")
-    hub.git(hub.remote, "branch", "-qD", BRANCH)
     done = hub.run()
     assert (done.returncode, hub.branch()) == (0, "")
     assert said(done) == "::notice::somebody closed the pull request for v1.1.0: the next version gets a new one"
+
+    # Under another name: Copier would write our workflow again, and GitHub would refuse the push.
+    (hub.clone / WORKFLOW).rename(hub.clone / ".github/workflows/update.yml")
+    hub.push("a name that we like better")
     released(hub, "v1.2.0", "Other short names")
-    assert hub.run().returncode == 0
-    assert [(request["state"], request["title"][-6:]) for request in hub.requests] == [
-        ("CLOSED", "v1.1.0"),
-        ("OPEN", "v1.2.0"),
-    ]
-
-
-def test_a_repo_that_forbids_pull_requests_by_workflows_says_which_setting(hub: Hub, released: Any) -> None:
-    released(hub)
     (hub.folder / "denied").touch()
-    done = hub.run()
-    assert (done.returncode, hub.requests) == (1, [])
+    done = hub.run(".github/workflows/update.yml")
+    assert (done.returncode, hub.requests) == (1, [closed])
     assert said(done) == (
         "::error::GitHub Actions may not open pull requests here. Switch on: Settings > Actions > General > "
         "Allow GitHub Actions to create and approve pull requests"
     )
     assert len([line for line in done.stdout.splitlines() if "::error::" in line]) == 1
+    # With the setting, what was pushed stays as it is.
     (hub.folder / "denied").unlink()
     pushed = hub.branch()
-    assert hub.run().returncode == 0
-    assert (hub.branch(), len(hub.requests)) == (pushed, 1)
+    done = hub.run(".github/workflows/update.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert hub.branch() == pushed
+    assert hub.changed() == [ANSWERS, ".localdev/localdev.mk"]
+    _, request = hub.requests
+    assert (request["state"], request["title"]) == ("OPEN", "Update localdev to v1.2.0")
+    assert f"Left out, because GitHub forbids it to workflows: changes of {WORKFLOW}. " in request["body"]
 
 
 def test_a_template_that_cannot_be_read_is_told_in_one_line(hub: Hub) -> None:

@@ -14,7 +14,7 @@ import pytest
 from box import SUDO_ASKS, USUAL_HOSTS, HostsBox, finish, hosts_text, need_box, on_terminal
 from conftest import Render, Run
 from laptop import REPO, Laptop
-from needs import linux_only
+from needs import NIGHTLY, linux_only
 
 DOMAIN = "shop.test"
 ANSWERS = {"web_domain": DOMAIN, "native_services": "web:3000 api:4000"}
@@ -86,68 +86,65 @@ def box(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> Iterator[Hos
 
 
 @linux_only
-@pytest.mark.parametrize("name", NASTY)
-def test_whatever_is_in_the_file_stays_byte_for_byte(box: HostsBox, name: str) -> None:
-    original = NASTY[name]
-    box.hosts.write_bytes(original)
-    assert box("remove", "--yes") == (0, "", "")
-    code, out, err = box("add", "--yes")
-    assert (code, out) == (0, "")
-    assert err.endswith(f"localdev: the hosts are in /etc/hosts: {NAMES}\n")
-    assert box.text() == with_block(original)
-    assert box("add") == (0, "", ""), "nothing to do, so nobody is asked"
-    box.add_route("admin 5000 admin.example.test")
-    assert box("add", "-y")[0] == 0
-    assert box.text() == with_block(original, block(f"{NAMES} admin.example.test"))
-    code, out, err = box("remove", "--yes")
-    assert (code, out) == (0, "")
-    assert err.endswith("localdev: the hosts of shop.test are out of /etc/hosts.\n")
-    assert box.text() == original
-    assert box("remove") == (0, "", "")
+def test_whatever_is_in_the_file_stays_byte_for_byte(box: HostsBox) -> None:
+    routes = box.source / ".localdev/routes"
+    usual = routes.read_text()
+    for name, original in NASTY.items():
+        routes.write_text(usual)
+        box.hosts.write_bytes(original)
+        assert box("remove", "--yes") == (0, "", ""), name
+        code, out, err = box("add", "--yes")
+        assert (code, out) == (0, ""), name
+        assert err.endswith(f"localdev: the hosts are in /etc/hosts: {NAMES}\n")
+        assert box.text() == with_block(original), name
+        assert box("add") == (0, "", ""), f"{name}: nothing to do, so nobody is asked"
+        box.add_route("admin 5000 admin.example.test")
+        assert box("add", "-y")[0] == 0, name
+        assert box.text() == with_block(original, block(f"{NAMES} admin.example.test")), name
+        code, out, err = box("remove", "--yes")
+        assert (code, out) == (0, ""), name
+        assert err.endswith("localdev: the hosts of shop.test are out of /etc/hosts.\n")
+        assert box.text() == original, name
+        assert box("remove") == (0, "", ""), name
     assert "canary" not in box.root("ls /mnt")
 
 
 @linux_only
-@pytest.mark.parametrize("after", [b"10.9.9.9 later\n", b"10.9.9.9 later", b"\r\n \n", OTHER])
-def test_a_block_is_replaced_where_it_is(box: HostsBox, after: bytes) -> None:
-    box.hosts.write_bytes(USUAL_HOSTS + block("old.test") + after)
-    assert box("add", "--yes")[0] == 0
-    assert box.text() == USUAL_HOSTS + block() + after
-    assert box("remove", "--yes")[0] == 0
-    assert box.text() == USUAL_HOSTS + after
+def test_a_block_is_replaced_where_it_is(box: HostsBox) -> None:
+    for after in (b"10.9.9.9 later\n", b"10.9.9.9 later", b"\r\n \n", OTHER):
+        box.hosts.write_bytes(USUAL_HOSTS + block("old.test") + after)
+        assert box("add", "--yes")[0] == 0, after
+        assert box.text() == USUAL_HOSTS + block() + after
+        assert box("remove", "--yes")[0] == 0, after
+        assert box.text() == USUAL_HOSTS + after
 
 
 @linux_only
-@pytest.mark.parametrize(
-    "changed",
-    [
+def test_a_block_that_an_editor_changed_is_still_ours(box: HostsBox) -> None:
+    for changed in (
         block().replace(b"\n", b"\r\n"),
         block().replace(b"test\n", b"test \t\n"),
         block().replace(ENTRY, b""),
         block().replace(ENTRY, ENTRY + b"\n# mine\n"),
-    ],
-)
-def test_a_block_that_an_editor_changed_is_still_ours(box: HostsBox, changed: bytes) -> None:
-    box.hosts.write_bytes(changed + USUAL_HOSTS)
-    assert box("add", "--yes")[0] == 0
-    assert box.text() == block() + USUAL_HOSTS
-    box.hosts.write_bytes(USUAL_HOSTS + changed.rstrip(b"\n"))
-    assert box("remove", "--yes")[0] == 0
-    assert box.text() == USUAL_HOSTS
+    ):
+        box.hosts.write_bytes(changed + USUAL_HOSTS)
+        assert box("add", "--yes")[0] == 0, changed
+        assert box.text() == block() + USUAL_HOSTS
+        box.hosts.write_bytes(USUAL_HOSTS + changed.rstrip(b"\n"))
+        assert box("remove", "--yes")[0] == 0, changed
+        assert box.text() == USUAL_HOSTS
 
 
 @linux_only
-@pytest.mark.parametrize("verb", ["add", "remove"])
-@pytest.mark.parametrize("name", BROKEN)
-def test_marks_that_do_not_belong_together_are_refused_with_their_line(box: HostsBox, name: str, verb: str) -> None:
-    text, number, problem = BROKEN[name]
-    box.hosts.write_bytes(text)
-    code, out, err = box(verb, "--yes")
-    assert (code, out) == (1, "")
-    assert err.startswith(f'localdev: /etc/hosts:{number}: "# ')
-    assert err.endswith(f"{problem}. Put it right, then try again; nothing was changed\n")
-    assert err.count("\n") == 1
-    assert box.text() == text
+def test_marks_that_do_not_belong_together_are_refused_with_their_line(box: HostsBox) -> None:
+    for name, (text, number, problem) in BROKEN.items():
+        box.hosts.write_bytes(text)
+        for verb in ("add", "remove"):
+            code, out, err = box(verb, "--yes")
+            assert (code, out, err.count("\n")) == (1, "", 1), (name, verb)
+            assert err.startswith(f'localdev: /etc/hosts:{number}: "# '), (name, verb)
+            assert err.endswith(f"{problem}. Put it right, then try again; nothing was changed\n"), (name, verb)
+            assert box.text() == text
 
 
 @linux_only
@@ -289,9 +286,10 @@ def test_in_ci_nobody_is_asked_even_on_a_terminal(box: HostsBox) -> None:
 
 
 @linux_only
-@pytest.mark.parametrize("user", [False, True], ids=["root", "user"])
-@pytest.mark.parametrize("answer", ["y", "Y", "yes", "YES"])
-def test_a_yes_is_one_sudo(box: HostsBox, user: bool, answer: str) -> None:
+@pytest.mark.parametrize(
+    ("user", "answer", "answer_too"), [(False, "y", "YES"), (True, "Y", "yes")], ids=["root", "user"]
+)
+def test_a_yes_is_one_sudo(box: HostsBox, user: bool, answer: str, answer_too: str) -> None:
     box.fake_sudo()
     child = on_terminal(box, "add", user=user)
     child.expect(QUESTION)
@@ -307,21 +305,21 @@ def test_a_yes_is_one_sudo(box: HostsBox, user: bool, answer: str) -> None:
     child = on_terminal(box, "remove", user=user)
     child.expect(QUESTION)
     assert "shop.test web.shop.test" not in child.before
-    child.sendline(answer)
+    child.sendline(answer_too)
     assert finish(child)[0] == 0
     assert box.text() == USUAL_HOSTS
 
 
 @linux_only
-@pytest.mark.parametrize("answer", ["", "n", "no", "x", "yy", "y n", "\x04"])
-def test_anything_else_is_a_no(box: HostsBox, answer: str) -> None:
+def test_anything_else_is_a_no(box: HostsBox) -> None:
     box.fake_sudo()
-    child = on_terminal(box, "add", NO_COLOR="1")
-    child.expect(QUESTION)
-    child.send(answer if answer == "\x04" else f"{answer}\n")
-    code, text = finish(child)
-    assert code == 1
-    assert text.endswith("localdev: nothing was changed\n")
+    for answer in ("\n", "n\n", "no\n", "x\n", "yy\n", "y n\n", "\x04"):
+        child = on_terminal(box, "add", NO_COLOR="1")
+        child.expect(QUESTION)
+        child.send(answer)
+        code, text = finish(child)
+        assert code == 1, answer
+        assert text.endswith("localdev: nothing was changed\n"), answer
     assert (box.calls("sudo"), box.text()) == ([], USUAL_HOSTS)
 
 
@@ -369,8 +367,7 @@ def test_commands_that_ran_without_effect_are_no_success(box: HostsBox) -> None:
 
 
 @linux_only
-@pytest.mark.parametrize("user", [False, True], ids=["root", "user"])
-@pytest.mark.parametrize("command", ["head", "tail", "mv"])
+@pytest.mark.parametrize(("command", "user"), [("head", True), ("tail", False), ("mv", True)])
 def test_an_interrupted_run_leaves_the_file_whole_and_nothing_beside_it(
     box: HostsBox, command: str, user: bool
 ) -> None:
@@ -399,19 +396,18 @@ def test_an_interrupted_question_changes_nothing(box: HostsBox) -> None:
 
 
 @linux_only
-@pytest.mark.parametrize(
-    "changed", [USUAL_HOSTS + b"10.0.0.1 vpn\n", b"", USUAL_HOSTS + block("x.test"), b"::" + USUAL_HOSTS[2:]]
-)
-def test_a_file_that_changes_after_it_was_shown_is_left_alone(box: HostsBox, changed: bytes) -> None:
+def test_a_file_that_changes_after_it_was_shown_is_left_alone(box: HostsBox) -> None:
     box.fake_sudo()
-    child = on_terminal(box, "add", NO_COLOR="1")
-    child.expect(QUESTION)
-    box.hosts.write_bytes(changed)
-    child.sendline("y")
-    code, text = finish(child)
-    assert code == 1
-    assert "\n/etc/hosts has changed meanwhile\n" in text
-    assert box.text() == changed
+    for changed in (USUAL_HOSTS + b"10.0.0.1 vpn\n", b"", USUAL_HOSTS + block("x.test"), b"::" + USUAL_HOSTS[2:]):
+        box.hosts.write_bytes(USUAL_HOSTS)
+        child = on_terminal(box, "add", NO_COLOR="1")
+        child.expect(QUESTION)
+        box.hosts.write_bytes(changed)
+        child.sendline("y")
+        code, text = finish(child)
+        assert code == 1, changed
+        assert "\n/etc/hosts has changed meanwhile\n" in text, changed
+        assert box.text() == changed
 
 
 @linux_only
@@ -426,15 +422,15 @@ def test_a_routes_file_that_changes_after_it_was_shown_does_not_reach_root(box: 
 
 
 @linux_only
-@pytest.mark.parametrize("text", [USUAL_HOSTS, b"10.0.0.1 a", block("old.test") + USUAL_HOSTS])
-def test_the_printed_commands_pasted_into_a_shell_do_it_once(box: HostsBox, text: bytes) -> None:
-    box.hosts.write_bytes(text)
-    plan = box.plan()
-    assert box.run("sh", "-c", plan) == (0, "", "")
-    assert box("add") == (0, "", "")
-    done = box.text()
-    assert box.run("sh", "-c", plan) == (9, "", "/etc/hosts has changed meanwhile\n")
-    assert box.text() == done
+def test_the_printed_commands_pasted_into_a_shell_do_it_once(box: HostsBox) -> None:
+    for text in (USUAL_HOSTS, b"10.0.0.1 a", block("old.test") + USUAL_HOSTS):
+        box.hosts.write_bytes(text)
+        plan = box.plan()
+        assert box.run("sh", "-c", plan) == (0, "", ""), text
+        assert box("add") == (0, "", ""), text
+        done = box.text()
+        assert box.run("sh", "-c", plan) == (9, "", "/etc/hosts has changed meanwhile\n"), text
+        assert box.text() == done
 
 
 @linux_only
@@ -452,22 +448,22 @@ def test_what_runs_as_root_has_absolute_paths_and_runs_on_macos(box: HostsBox) -
 
 
 @linux_only
-@pytest.mark.parametrize("words", [[], ["--yes"], ["up"], ["add", "--force"], [""]], ids=repr)
-def test_wrong_words_are_one_line_and_exit_code_2(box: HostsBox, words: list[str]) -> None:
-    code, out, err = box(*words)
-    assert (code, out, err.count("\n")) == (2, "", 1)
-    assert err.startswith("localdev: ")
+def test_wrong_words_are_one_line_and_exit_code_2(box: HostsBox) -> None:
+    for words in ([], ["--yes"], ["up"], ["add", "--force"], [""]):
+        code, out, err = box(*words)
+        assert (code, out, err.count("\n")) == (2, "", 1), words
+        assert err.startswith("localdev: "), words
     assert box.text() == USUAL_HOSTS
 
 
 @linux_only
-@pytest.mark.parametrize("domain", ["", "a b", "x'y", "../x", "$(x)", "-x", "a..b", "SHOP.test", "a/b"])
-def test_a_domain_that_is_no_host_name_never_reaches_root(box: HostsBox, domain: str) -> None:
-    box.set_domain(domain)
-    for verb in ("add", "remove"):
-        code, out, err = box(verb, "--yes")
-        assert (code, out, err.count("\n")) == (2, "", 1)
-        assert "domain=" in err
+def test_a_domain_that_is_no_host_name_never_reaches_root(box: HostsBox) -> None:
+    for domain in ("", "a b", "x'y", "../x", "$(x)", "-x", "a..b", "SHOP.test", "a/b"):
+        box.set_domain(domain)
+        for verb in ("add", "remove"):
+            code, out, err = box(verb, "--yes")
+            assert (code, out, err.count("\n")) == (2, "", 1), (domain, verb)
+            assert "domain=" in err, (domain, verb)
     assert box.text() == USUAL_HOSTS
 
 
@@ -520,16 +516,18 @@ def mac(rendered: Render, tmp_path: Path) -> HostsLaptop:
     return HostsLaptop(tmp_path / "mac", rendered(**ANSWERS))
 
 
-@pytest.mark.parametrize("name", NASTY)
-def test_on_macos_the_file_stays_byte_for_byte(mac: HostsLaptop, name: str) -> None:
+def test_on_macos_the_file_stays_byte_for_byte(mac: HostsLaptop) -> None:
     mac.sudo = "ok"
-    mac.file.write_bytes(NASTY[name])
-    assert mac.say("add", "--yes")[0] == 0
-    assert mac.text() == with_block(NASTY[name])
-    assert mac.say("add") == (0, "", "")
-    assert mac.say("remove", "--yes")[0] == 0
-    assert mac.text() == NASTY[name]
-    assert mac.say("remove") == (0, "", "")
+    # By day half of them: what reads the file is awk and head, as on Linux.
+    for name in [*NASTY] if NIGHTLY else [*NASTY][::2]:
+        original = NASTY[name]
+        mac.file.write_bytes(original)
+        assert mac.say("add", "--yes")[0] == 0, name
+        assert mac.text() == with_block(original), name
+        assert mac.say("add") == (0, "", ""), name
+        assert mac.say("remove", "--yes")[0] == 0, name
+        assert mac.text() == original, name
+        assert mac.say("remove") == (0, "", ""), name
 
 
 def test_on_macos_a_yes_is_one_password_and_the_cache_is_flushed(mac: HostsLaptop) -> None:

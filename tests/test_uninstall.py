@@ -22,7 +22,7 @@ from conftest import Render, Run, as_data
 from fakemac.commands.base import State
 from host import LABEL
 from laptop import REPO, Laptop
-from needs import linux_only
+from needs import NIGHTLY
 from running import running_stack
 from versions import commit
 
@@ -149,8 +149,8 @@ OWN = {
 }
 
 
-@pytest.fixture(params=OWN)
-def planted(request: pytest.FixtureRequest, template: Path, copier: Run, run: Run, tmp_path: Path) -> Path:
+@pytest.fixture
+def planted(request: pytest.FixtureRequest, plain_template: Path, copier: Run, run: Run, tmp_path: Path) -> Path:
     """A repo that had nothing, or files of its own, with the stack in it; the user did what the hook said."""
     repo = tmp_path / "my app's repo"
     repo.mkdir()
@@ -158,7 +158,7 @@ def planted(request: pytest.FixtureRequest, template: Path, copier: Run, run: Ru
         (repo / name).write_text(text)
     commit(repo, run, "mine", force=False)
     assert status(run, repo) == ""
-    done = copier("copy", "--trust", "--defaults", *as_data(ANSWERS), template, repo, cwd=repo, check=True)
+    done = copier("copy", "--trust", "--defaults", *as_data(ANSWERS), plain_template, repo, cwd=repo, check=True)
     lines = re.findall(r"^Add to (\S+):  (.+)$", done.stderr, re.M)
     assert [name for name, _ in lines] == list(OWN[request.param])
     for name, line in lines:
@@ -194,10 +194,14 @@ def typed(machine: UsedMachine, *words: str) -> tuple[int, str]:
     return finish(child)[0], seen
 
 
-SYSTEMS = [pytest.param("linux", marks=linux_only), pytest.param("linux without systemd", marks=linux_only), "macos"]
+# What the repo had, and the system; by day each once.
+MINE, NOTHING = reversed(OWN)
+CASES = [(MINE, "linux"), (NOTHING, "linux without systemd"), (MINE, "macos")]
+if NIGHTLY:
+    CASES += [(NOTHING, "linux"), (MINE, "linux without systemd"), (NOTHING, "macos")]
 
 
-@pytest.fixture(params=SYSTEMS)
+@pytest.fixture
 def machine(
     request: pytest.FixtureRequest, planted: Path, tmp_path: Path, clean_env: dict[str, str]
 ) -> Iterator[UsedMachine]:
@@ -211,6 +215,7 @@ def machine(
     made.box.close()
 
 
+@pytest.mark.parametrize(("planted", "machine"), CASES, indirect=True)
 def test_what_the_readme_says_leaves_everything_as_it_was(machine: UsedMachine, run: Run) -> None:
     before = machine.everything()
     for words in ("dev-up", "dev-alias", "dev-hosts", "dev-status", "dev-doctor", "dev-env"):

@@ -1,13 +1,12 @@
-"""Versions of the template that tests make, and what users commit in their repos."""
+"""Versions of the template that tests make, what users commit in their repos, and what the hook says there."""
 
 import re
+import sys
 from pathlib import Path
 
-from conftest import Run
+from conftest import PROJECT, Run
 
 ANSWERS = ".copier-answers.localdev.yml"
-# What Copier reads of the template.
-PARTS = ("copier.yml", "containers", "hooks", "template")
 
 
 def commit(repo: Path, run: Run, text: str = "all", *, force: bool = True) -> None:
@@ -28,6 +27,25 @@ def release(template: Path, run: Run, version: str, changes: dict[str, tuple[str
     run("git", "add", "-A", cwd=template, check=True)
     run("git", "commit", "--allow-empty", "-qm", version, cwd=template, check=True)
     run("git", "tag", version, cwd=template, check=True)
+
+
+def files(repo: Path) -> dict[str, tuple[bool, bytes]]:
+    """Return every file in `repo` but git's: whether it may be run, and its bytes."""
+    return {
+        str(path.relative_to(repo)): (bool(path.stat().st_mode & 0o111), path.read_bytes())
+        for path in repo.rglob("*")
+        if path.is_file() and ".git" not in path.relative_to(repo).parts
+    }
+
+
+def hook(repo: Path, run: Run, moment: str = "after", *more: str, code: int = 0, **env: str) -> list[str]:
+    """Run the hook in `repo` as Copier does and return its lines; it must exit with `code` and change nothing."""
+    before = files(repo)
+    words = (sys.executable, PROJECT / "hooks/generation.py", moment, ANSWERS, *more)
+    done = run(*words, cwd=repo, env={"PYTHONDONTWRITEBYTECODE": "1"} | env)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert files(repo) == before
+    return done.stderr.strip().splitlines()
 
 
 def with_format(text: str, number: int) -> str:

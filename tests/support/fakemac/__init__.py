@@ -25,6 +25,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from functools import cache
 from pathlib import Path
 
 from .commands.base import DEFAULTS, PROGRAMS, TRACED, State
@@ -77,6 +78,7 @@ SH = '#!/bin/bash\nexec -a /bin/sh /bin/bash -O xpg_echo "$@"\n'
 _system = None
 
 
+@cache
 def _host(tool):
     """Where the Linux tool really is, symbolic links followed; None when this machine has none."""
     found = shutil.which(tool, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -167,6 +169,7 @@ class FakeMac:
         self._mount_table()
 
     @staticmethod
+    @cache
     def missing():
         """What keeps a FakeMac from running here and how to get it; None when nothing does."""
         if not sys.platform.startswith("linux"):
@@ -205,7 +208,7 @@ class FakeMac:
         folders = {
             "bin sbin usr/bin usr/sbin usr/lib usr/local/bin dev Library/LaunchDaemons Users": (0o755, 0, 0),
             "private/etc private/var private/var/root private/var/run Library/LaunchAgents": (0o755, 0, 0),
-            ".fakemac .fakemac/system .fakemac/host .fakemac/proc": (0o755, 0, 0),
+            ".fakemac .fakemac/system .fakemac/host .fakemac/proc .fakemac/packages": (0o755, 0, 0),
             ".fakemac/state": (0o777, 0, 0),
             "private/tmp private/var/tmp": (0o1777, 0, 0),
             "Users/alice private/var/folders/alice/T": (0o755, USER, GROUPS[0]),
@@ -288,6 +291,10 @@ class FakeMac:
                 bind(folder, f".fakemac/host{folder}", "bind,ro")
         stdlib = Path(sysconfig.get_path("stdlib"))
         bind(stdlib, f".fakemac/system/{sys.platlibdir}/{stdlib.name}", "bind,ro")
+        # This machine's packages are none of a Mac's, and may take long to start.
+        if (stdlib / "site-packages").is_dir():
+            place = f".fakemac/system/{sys.platlibdir}/{stdlib.name}/site-packages"
+            bind(self.state.with_name("packages"), place, "bind,ro")
         libraries = Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib")
         if sysconfig.get_config_var("Py_ENABLE_SHARED") and libraries.parent != Path("/usr"):
             bind(libraries, libraries.relative_to("/"), "bind,ro")
