@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import Render, Run
-from host import curl, service
+from host import curl, retry, service
 from needs import need_command, need_root
 from running import Done, Stack, running_stack
 
@@ -37,9 +38,9 @@ def stack(rendered: Render, run: Run, tmp_path_factory: pytest.TempPathFactory) 
         yield stack
 
 
-def in_container(stack: Stack, url: str) -> Done:
+def in_container(stack: Stack, url: str, **more: Any) -> Done:
     """Fetch `url` inside the user's container, with its own resolver."""
-    return stack.compose("exec", "-T", "worker", "curl", "-sS", "--max-time", "10", url)
+    return stack.compose("exec", "-T", "worker", "curl", "-sS", "--max-time", "10", url, **more)
 
 
 def on_this_machine(url: str, hosts: Path, run: Run, *command: str) -> str:

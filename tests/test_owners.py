@@ -16,12 +16,17 @@ import pytest
 import compose
 import owners
 from conftest import PROJECT, Render, Run
+from fakes import Repo
 from needs import NIGHTLY, need_engine
+from settings import Settings
+from sites import compose_config
 from versions import commit
 
 VOLUME = "shop_localdev-postgres17-data"
 LOSS = "two servers on one data folder lose rows"
 EITHER = "other containers would reach either of them"
+
+PROXY = compose_config(Settings("a.b", "10.254.254.254", "shop.localhost", 18090, 18453, {}))["services"]["proxy"]
 
 
 def config(**theirs: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +47,7 @@ def config(**theirs: dict[str, Any]) -> dict[str, Any]:
         },
         "services": {
             "postgres": ours("postgres", volumes=volume("localdev-postgres17-data")),
-            "proxy": ours("proxy", networks={"default": {"aliases": ["shop.test"]}}),
+            "proxy": {**PROXY, "networks": {"default": {"aliases": ["shop.test"]}}},
             **{
                 name: {"networks": {"default": None}, **service, "volumes": volume(service["volume"])}
                 if "volume" in service
@@ -61,7 +66,7 @@ def config(**theirs: dict[str, Any]) -> dict[str, Any]:
 
 def container(**more: Any) -> compose.Container:
     """Return a container of another project that has nothing of ours but what `more` says."""
-    fields = dict.fromkeys(("id", "name", "state", "project", "service", "folder", "files", "ours"), "")
+    fields = dict.fromkeys(("id", "name", "state", "project", "service", "folder", "files", "ours", "one_off"), "")
     lists = {name: frozenset(more.pop(name, ())) for name in ("mounts", "networks")}
     return compose.Container(**fields | {"id": "1", "name": "x", "state": "running", "project": "other"} | more | lists)
 
@@ -204,9 +209,9 @@ def test_compose_files_without_what_is_ours_are_refused(tmp_path: Path) -> None:
         assert str(refusal).startswith(
             "Compose does not know our proxy, as its files do not include .localdev/compose.yaml."
         )
-    for source, text in [(".localdev", None), ("other", f"Compose would run the proxy of {tmp_path}/other")]:
+    for source, text in [(".localdev/proxy", None), ("other", f"Compose would run the proxy of {tmp_path}/other")]:
         found["services"]["proxy"]["volumes"] = [
-            {"type": "bind", "source": f"{tmp_path}/{source}", "target": "/.localdev"}
+            {"type": "bind", "source": f"{tmp_path}/{source}", "target": "/.localdev/proxy"}
         ]
         assert [refusal.text for refusal in owners.missing(found, str(tmp_path), [])] == ([text] if text else [])
 
@@ -214,60 +219,18 @@ def test_compose_files_without_what_is_ours_are_refused(tmp_path: Path) -> None:
 # --- make targets, with an engine that answers what a test says --------------------------------------------------------
 
 
-class Repo:
-    """A repo with a `docker` that prints what Compose and the engine would, and writes down what changes something."""
-
-    def __init__(self, here: Path, tmp_path: Path, clean_env: dict[str, str]) -> None:
-        """Make it, with our proxy as all there is."""
-        self.here, self.folder = here, tmp_path
-        (tmp_path / "bin").mkdir()
-        docker = tmp_path / "bin/docker"
-        docker.write_text(f"""#!/bin/sh
-case "$*" in
-*"config --format json") cat {tmp_path}/config ;;
-"ps --all "*) cat {tmp_path}/containers ;;
-"volume ls --quiet") cat {tmp_path}/volumes ;;
-*"config --services" | *version* | "ps --format"*) ;;
-*) printf '%s\\n' "$*" >>{tmp_path}/calls ;;
-esac
-""")
-        (tmp_path / "bin/ss").write_text("#!/bin/sh\n")
-        for name in ("docker", "ss"):
-            (tmp_path / "bin" / name).chmod(0o755)
-        self.env = clean_env | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "LOCALDEV_HOST": "host-gateway"}
-        self.says(config(), [], [VOLUME, "shop_own", "elsewhere", "other"])
-
-    def says(self, found: dict[str, Any], containers: list[list[str]], volumes: list[str]) -> None:
-        """Have `docker` print these."""
-        (self.folder / "config").write_text(json.dumps(found))
-        (self.folder / "containers").write_text("".join(json.dumps(row) + "\n" for row in containers))
-        (self.folder / "volumes").write_text("".join(f"{name}\n" for name in volumes))
-
-    def make(self, *words: str, program: str = "make", **env: str) -> subprocess.CompletedProcess[str]:
-        """Run make without a terminal."""
-        return subprocess.run(
-            [program, *words], cwd=self.here, env=self.env | env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            start_new_session=True, check=False,
-        )  # fmt: skip
-
-    def calls(self) -> list[str]:
-        """Return what `docker` was called for since the last time."""
-        path = self.folder / "calls"
-        lines = path.read_text().splitlines() if path.exists() else []
-        path.unlink(missing_ok=True)
-        return lines
-
-
 @pytest.fixture
 def repo_with_fakes(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> Repo:
-    return Repo(repo(), tmp_path, clean_env)
+    made = Repo(repo(), tmp_path, clean_env)
+    made.says(config(), [], [VOLUME, "shop_own", "elsewhere", "other"])
+    return made
 
 
 def test_each_target_that_changes_containers_refuses_in_one_line(repo_with_fakes: Repo) -> None:
     here = repo_with_fakes
     other = Path(f"{here.folder}/other\x1b]0;x")
     (other / ".localdev").mkdir(parents=True)
-    row = ["1", "shop-proxy-1", "running", "shop", "proxy", str(other), "", "proxy", "", "shop_default"]
+    row = ["1", "shop-proxy-1", "running", "shop", "proxy", str(other), "", "proxy", "", "", "shop_default", "", ""]
     here.says(config(), [row], [])
     for words in (["dev-up"], ["dev-reload"], ["dev-tls"], ["dev-down"], ["dev-down", "ARGS=--volumes --yes"]):
         done = here.make(*words)
@@ -314,8 +277,8 @@ def test_data_goes_only_after_its_volumes_were_named_and_somebody_agreed(repo_wi
             assert (typed.exitstatus == 0, here.calls()) == (bool(calls), calls), (arguments, answer)
         done = here.make("dev-down", f"ARGS={arguments} --yes")
         assert (done.returncode, here.calls()) == (0, [f"compose down {arguments}"])
-    row = ["1", "shop-app-1", "exited", "shop", "app", "", "", "", f"{'0a' * 32},/srv", "shop_default"]
-    theirs = ["2", "other", "exited", "other", "app", "", "", "", "1b" * 32, ""]
+    row = ["1", "shop-app-1", "exited", "shop", "app", "", "", "", "", f"{'0a' * 32},/srv", "shop_default", "", ""]
+    theirs = ["2", "other", "exited", "other", "app", "", "", "", "", "1b" * 32, "", "", ""]
     here.says(config(), [row, theirs], [])
     done = here.make("dev-down", "ARGS=--volumes")
     assert done.stderr.splitlines()[0] == "localdev: this deletes all data in the unnamed volume of shop-app-1"
@@ -338,8 +301,14 @@ def test_where_nothing_can_be_known_no_data_goes_and_up_says_unknown(repo_with_f
         "Without a check: docker compose down --volumes"
     )
     done = here.make("dev-up")
-    assert here.calls() == ["compose up --detach --wait"]
-    assert "localdev: whether other containers use this stack's volumes and names is unknown: " in done.stderr
+    assert here.calls() == []
+    assert done.stderr.splitlines()[0] == (
+        "localdev: `docker compose config --format json` prints no JSON. Install Docker Compose 2.23.1 or later"
+    )
+    here.says(config(), [], [])
+    (here.folder / "containers").unlink()
+    here.make("dev-up")
+    assert here.calls() == ["compose up --detach"]
 
 
 # What Makefiles of this world set, for themselves; each for a make that knows it.
@@ -372,9 +341,9 @@ def test_nothing_that_a_makefile_or_an_environment_sets_steers_our_targets(repo_
         ]:
             done = here.make(*words, program=program)
             assert (done.returncode, here.calls(), done.stderr) == (0, calls, ""), (setting, words)
-        assert here.make("-n", "dev-update", program=program).stdout == (
-            "CDPATH= cd .localdev/.. && sh .localdev/sh/stack.sh copier update --trust -a .copier-answers.localdev.yml \n"
-        )
+        shown = here.make("-n", "dev-update", program=program).stdout
+        assert shown.startswith("CDPATH= cd .localdev/.. && { command -v python3 ")
+        assert shown.split()[-6:] == ["python3", "-I", "-B", ".localdev/stack", "update", "--"]
         if not setting.startswith(("SHELL := /bin/false", ".SHELLFLAGS := -n")):
             assert here.make("-s", "mine", program=program).stdout == "Makefile all\n", setting
     (here.here / "Makefile").write_text("include .localdev/localdev.mk\n")
@@ -423,12 +392,8 @@ def test_the_targets_work_in_their_own_folder_wherever_they_are_included_from(re
     for folder in (here.here / "sub", here.here):
         env = here.env | {"CDPATH": str(here.folder)}
         done = subprocess.run(["make", "dev-up"], cwd=folder, env=env, capture_output=True, text=True, check=True)
-        assert here.calls() == ["compose up --detach --wait"], done
+        assert here.calls() == ["compose up --detach"], done
         assert done.stdout.startswith("web  http://"), done
-    script = subprocess.run(
-        ["sh", "../.localdev/sh/stack.sh", "urls"], cwd=here.here / "sub", env=here.env, capture_output=True
-    )
-    assert (script.returncode, script.stderr) == (0, b"")
 
 
 def test_an_include_changes_neither_the_shell_nor_the_variables_of_theirs(repo_with_fakes: Repo) -> None:

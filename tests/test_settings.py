@@ -10,7 +10,7 @@ import pytest
 from apps import environment
 from conftest import Render, Run
 from needs import need_compose
-from settings import SettingsError, published, read
+from settings import PortError, SettingsError, published, read
 from sites import CONF, compose_config, read_settings
 
 CONFIGURATIONS = [
@@ -36,7 +36,7 @@ def test_a_configuration_that_is_none_is_refused_with_file_and_line(tmp_path: Pa
 
 
 def test_a_line_that_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="has no line domain=. Restore it: git checkout"):
+    with pytest.raises(SettingsError, match="has no line domain="):
         read_settings(tmp_path, CONF.replace("domain=shop.localhost\n", ""))
 
 
@@ -44,7 +44,7 @@ def test_a_port_that_is_none_is_refused_with_its_variable(tmp_path: Path) -> Non
     answers = read_settings(tmp_path, databases="redis=redis://h:${REDIS_PORT:-6379}/0")
     for value in ("0", "65536", "8080-8090", "\033[2J", "99999999999", "x"):
         for service, name in (("http", "LOCALDEV_HTTP"), ("https", "LOCALDEV_HTTPS"), ("redis", "REDIS")):
-            with pytest.raises(SettingsError) as caught:
+            with pytest.raises(PortError) as caught:
                 published(answers, compose_config(answers, **{service: value}))
             said = re.sub("[^ -~]", "?", value)
             assert str(caught.value) == f"{name}_PORT is {said}, which is no port. Give it a number from 1 to 65535"

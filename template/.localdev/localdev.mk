@@ -22,8 +22,12 @@ LOCALDEV_ARGS := $(if $(filter command,$(origin ARGS)),$(if $(filter 0,$(MAKELEV
 LOCALDEV_UNSET = $(strip $(foreach name,$(filter COMPOSE_% DOCKER_% %_PORT,$(filter-out LOCALDEV_%,$(.VARIABLES))),$(if \
 	$(filter file override,$(origin $(name))),-u $(name))))
 # In the folder that .localdev is in, wherever your Makefile is.
-LOCALDEV_RUN = CDPATH= cd $(LOCALDEV_FOLDER)/.. && $(if $(LOCALDEV_UNSET),env $(LOCALDEV_UNSET) )
-LOCALDEV_STACK = $(LOCALDEV_RUN)python3 -I -B .localdev/stack
+LOCALDEV_HERE = CDPATH= cd $(LOCALDEV_FOLDER)/.. &&
+LOCALDEV_ENV = $(if $(LOCALDEV_UNSET),env $(LOCALDEV_UNSET) )
+LOCALDEV_RUN = $(LOCALDEV_HERE) $(LOCALDEV_ENV)
+LOCALDEV_NO_PYTHON = python3 is missing. Install it: xcode-select --install (Debian: sudo apt install python3)
+LOCALDEV_STACK = $(LOCALDEV_HERE) { command -v python3 >/dev/null || { echo 'localdev: $(LOCALDEV_NO_PYTHON)' >&2; exit 1; }; } && \
+	$(LOCALDEV_ENV)python3 -I -B .localdev/stack
 
 .PHONY: $(LOCALDEV_TARGETS)
 ifneq ($(filter undefine,$(.FEATURES)),)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import compose
 import routes
 import settings
 from urls import Site
@@ -41,9 +42,11 @@ def compose_config(answers: settings.Settings, **moved: int | str) -> dict[str, 
             "ports": [{"target": int(usual), "published": str(moved.get(name, usual)), "protocol": "tcp"}]
         }
     address = "host-gateway" if moved.get("gateway") else answers.ip
-    for service in services.values():
+    for name, service in services.items():
         service["extra_hosts"] = [f"host-alias={address}"]
-    return {"name": "shop", "services": services}
+        service["labels"] = {compose.OURS: name}
+        service["networks"] = {"default": None}
+    return {"name": "shop", "networks": {"default": {"name": "shop_default"}}, "services": services}
 
 
 def site_of(

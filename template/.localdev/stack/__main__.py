@@ -170,7 +170,13 @@ def main() -> int:
         return 1 if isinstance(error, routes.RoutesError) else 2
     except root.RootError as error:
         lines, code = [str(error)], error.code
-    except (certificate.CertificateError, hosts.HostsError, proxy.RefusedError, start.FailedError) as error:
+    except (
+        certificate.CertificateError,
+        hosts.HostsError,
+        proxy.RefusedError,
+        settings.PortError,
+        start.FailedError,
+    ) as error:
         lines, code = [str(error)], 1
     except (proxy.GoneError, compose.UnknownError) as error:
         lines, code = (

@@ -52,11 +52,13 @@ class Checkout:
             try:
                 self._config = compose.config(self.words)
             except compose.UnknownError as error:
-                raise Stop(start.failure(self.words, f"`{error}` fails. Look at what it says")) from error
+                raise Stop(
+                    start.failure(self.words, f"`{error}` prints no JSON. Install Docker Compose 2.23.1 or later")
+                ) from error
         return self._config
 
     def site(self) -> urls.Site:
-        """Return all that is served. Raises Stop and settings.SettingsError."""
+        """Return all that is served. Raises Stop and settings.PortError."""
         # A stack without containers publishes nothing.
         config = self.config if self.settings.services else {}
         has_https = self.settings.has_proxy and os.path.exists(certificate.place(os.curdir))

@@ -14,7 +14,11 @@ PORT_OF_URL = re.compile(r"[$][{]([A-Z_]+):-([0-9]+)[}]")
 
 
 class SettingsError(Exception):
-    """host-alias.conf, or a variable, says what cannot be; the text is what is wrong, and what to do."""
+    """host-alias.conf says what cannot be; the text is FILE:LINE: what is wrong."""
+
+
+class PortError(Exception):
+    """Compose publishes no port that could be printed; the text is what is wrong, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def problem_of(name: str, text: str) -> str | None:
 def published(settings: Settings, config: dict[str, Any]) -> Published:
     """Return the ports that Compose publishes; `config` is what compose.config returned.
 
-    Raises SettingsError where a port is none that could be printed.
+    Raises PortError where a port is none that could be printed.
     """
     found = config.get("services") or {}
 
@@ -99,10 +103,11 @@ def published(settings: Settings, config: dict[str, Any]) -> Published:
         ports = [port for port in (found.get(service) or {}).get("ports") or [] if port.get("protocol") != "udp"]
         texts = [str(port.get("published") or "") for port in ports if target in (None, str(port.get("target")))]
         if not texts:
-            raise SettingsError(f"Compose publishes no port for {service}. Look at: docker compose config {service}")
+            text = f"Compose publishes no port for {service}. Is .localdev/compose.yaml in your Compose file?"
+            raise PortError(f"{text} Fix: include: [.localdev/compose.yaml]")
         if not is_port(texts[0]):
             text = f"{variable} is {shown(texts[0])}, which is no port"
-            raise SettingsError(f"{text}. Give it a number from 1 to 65535")
+            raise PortError(f"{text}. Give it a number from 1 to 65535")
         return int(texts[0])
 
     databases = {}
