@@ -47,7 +47,7 @@ def stack(
     with running_stack(rendered, run, tmp_path_factory.mktemp("stack"), state, **answers) as stack:
         done = stack.make("dev-tls", CAROOT=str(authority))
         assert done.returncode == 0, done.stderr
-        assert "your browsers trust this certificate after, once per machine: mkcert -install" in done.stderr
+        assert "which asks for your password: mkcert -install" in done.stderr
         yield stack
 
 

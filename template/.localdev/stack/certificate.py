@@ -15,7 +15,7 @@ from owners import Refusal
 MISSING = Refusal(
     "mkcert is missing", "install it: brew install mkcert (Debian: sudo apt install mkcert), then: make dev-tls"
 )
-TRUST = "your browsers trust this certificate after this command, once per machine: mkcert -install (asks for your password)"
+TRUST = "browsers trust this certificate after one command on this machine, which asks for your password: mkcert -install"
 
 
 class CertificateError(Exception):
