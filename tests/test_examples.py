@@ -16,7 +16,7 @@ from host import ALIAS_IP, curl, is_free, retry
 from needs import need, need_command, need_node
 from running import Stack, running_stack
 
-PORTS = {"LOCALDEV_HTTP_PORT": "8193", "POSTGRES_PORT": "8194", "REDIS_PORT": "8195"}
+PORTS = {"LOCALDEV_HTTP_PORT": "8193", "LOCALDEV_HTTPS_PORT": "8196", "POSTGRES_PORT": "8194", "REDIS_PORT": "8195"}
 
 
 def make_examples(clone: Path, run: Run) -> Path:
@@ -114,7 +114,7 @@ def test_minimal_runs_as_the_readme_says(clone: Path, run: Run, clean_env: dict[
     need(is_free(3000, ALIAS_IP), f"port 3000 of {ALIAS_IP}", "stop what listens there")
     readme = (PROJECT / "examples/README.md").read_text()
     (serve,) = re.findall(r"`(python3 -m http.server [^`]+)`", readme)
-    port = {"LOCALDEV_HTTP_PORT": PORTS["LOCALDEV_HTTP_PORT"]}
+    port = {name: PORTS[name] for name in ("LOCALDEV_HTTP_PORT", "LOCALDEV_HTTPS_PORT")}
     with running_stack(lambda: make_examples(clone, run) / "minimal", run, tmp_path, port) as stack:
         assert f"<{stack.url().replace(PORTS['LOCALDEV_HTTP_PORT'], '8080')}>" in readme
         with running(serve.split(), stack.repo, clean_env):

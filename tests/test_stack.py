@@ -188,7 +188,7 @@ def test_a_clash_of_service_names_is_told_by_dev_up(repo: Render, run: Run) -> N
     done = run("make", "dev-up", cwd=here, env=PORTS)
     assert done.returncode != 0
     assert (
-        "localdev: the service redis is in compose.yaml and in .localdev/compose.yaml. Rename yours in compose.yaml"
+        "localdev: the service redis is in your Compose file and in .localdev/compose.yaml. Rename yours"
         in done.stderr
     )
 
@@ -204,7 +204,7 @@ def test_a_stack_without_containers_comes_up(repo: Render, run: Run) -> None:
 
 def test_without_root_containers_use_the_host_gateway_under_the_same_name(repo: Render, run: Run) -> None:
     here = repo(project_slug="gateway", native_services="web:3124")
-    env = {"LOCALDEV_HTTP_PORT": "18081", "LOCALDEV_HOST": "host-gateway"}
+    env = {"LOCALDEV_HTTP_PORT": "18081", "LOCALDEV_HTTPS_PORT": "18444", "LOCALDEV_HOST": "host-gateway"}
     try:
         up = run("make", "dev-up", cwd=here, env=env)
         assert up.returncode == 0, up.stderr

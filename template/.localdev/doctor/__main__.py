@@ -20,8 +20,7 @@ with contextlib.suppress(OSError):
 
 import argparse
 import shlex
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NoReturn
 
 # Until the doctor is a part of it.
@@ -38,6 +37,7 @@ from finding import FAIL, Finding, fail
 from project import Project, load
 from routes import RoutesError
 from settings import SettingsError
+from tools import Later
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,32 +46,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what was wrong, and leave with 2."""
         self.exit(2, f"doctor: {message}. See --help\n")
-
-
-class Task:
-    """A check that runs in a thread of its own; `findings` waits for it."""
-
-    def __init__(self, check: Callable[[], Iterable[Finding]]) -> None:
-        """Start it."""
-        self.found: list[Finding] = []
-        self.error: BaseException | None = None
-        self.check = check
-        self.thread = threading.Thread(target=self.run, daemon=True)
-        self.thread.start()
-
-    def run(self) -> None:
-        """Run the check; an error is for the one who waits."""
-        try:
-            self.found = list(self.check())
-        except BaseException as error:
-            self.error = error
-
-    def findings(self) -> list[Finding]:
-        """Return what the check found, and raise what it raised."""
-        self.thread.join()
-        if self.error:
-            raise self.error
-        return self.found
 
 
 def examine(project: Project) -> list[Finding]:
@@ -86,23 +60,23 @@ def examine(project: Project) -> list[Finding]:
             fail("routes.invalid", "routes", line, "correct it, then: make dev-reload")
             for line in str(error).splitlines()
         ]
-    listening = Task(lambda: services.check(project, table))
+    listening = Later(lambda: list(services.check(project, table)))
 
     def probe() -> Iterable[Finding]:
-        fine = {finding.subject: finding.level != FAIL for finding in listening.findings()}
+        fine = {finding.subject: finding.level != FAIL for finding in listening.result()}
         return probes.check(engine, table, fine)
 
     tasks = [
-        Task(lambda: engines.check(engine)),
-        Task(lambda: alias.check(project, engine)),
-        Task(lambda: errors),
-        Task(lambda: stack.check_owners(engine)),
-        Task(lambda: stack.check(engine)),
+        Later(lambda: list(engines.check(engine))),
+        Later(lambda: list(alias.check(project, engine))),
+        Later(lambda: list(errors)),
+        Later(lambda: list(stack.check_owners(engine))),
+        Later(lambda: list(stack.check(engine))),
         listening,
-        Task(probe),
-        Task(lambda: names.check(table) if project.has_proxy else []),
+        Later(lambda: list(probe())),
+        Later(lambda: list(names.check(table) if project.has_proxy else [])),
     ]
-    return [finding for task in tasks for finding in task.findings()]
+    return [finding for task in tasks for finding in task.result()]
 
 
 def main() -> int:

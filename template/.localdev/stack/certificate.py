@@ -5,20 +5,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
-import tempfile
 
 import state
+from messages import Stop
 from owners import Refusal
 
 MISSING = Refusal(
     "mkcert is missing", "install it: brew install mkcert (Debian: sudo apt install mkcert), then: make dev-tls"
 )
-TRUST = "browsers trust this certificate after one command on this machine, which asks for your password: mkcert -install"
+TRUST = (
+    "browsers trust this certificate after one command on this machine, which asks for your password: mkcert -install"
+)
 
 
-class CertificateError(Exception):
+class CertificateError(Stop):
     """There is no certificate to be had; the text is what is wrong, and what to do."""
 
 
@@ -50,6 +51,10 @@ def make(repo: str, hosts: list[str]) -> bool:
 
     Raises CertificateError.
     """
+    # Python takes 10 ms to import these, and every other target does without.
+    import shutil
+    import tempfile
+
     if not shutil.which("mkcert"):
         raise CertificateError(str(MISSING))
     with tempfile.TemporaryDirectory(prefix="localdev.") as folder:
@@ -72,6 +77,8 @@ def make(repo: str, hosts: list[str]) -> bool:
 def store(file: str, contents: bytes) -> None:
     """Write `file`, for its owner only from the first byte on; it takes the old one's place at once. Raises OSError."""
     os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
+    import tempfile
+
     descriptor, new = tempfile.mkstemp(dir=os.path.dirname(file))
     try:
         with os.fdopen(descriptor, "wb") as written:

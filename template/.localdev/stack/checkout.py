@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 import certificate
@@ -16,49 +15,37 @@ import routes
 import settings
 import start
 import urls
+from messages import Stop, say
+from tools import Later
 
 FOLDER = owners.FOLDER
 NO_PROXY = 'this stack has no proxy. Add one: make dev-update ARGS="-d web_proxy=nginx"'
 
 
-class Stop(Exception):  # noqa: N818 (a refusal is no error of ours)
-    """Nothing more is done: `lines` say why, `code` is the exit code."""
-
-    def __init__(self, *lines: object, code: int = 1) -> None:
-        """Keep them."""
-        super().__init__(*lines)
-        self.lines, self.code = [str(line) for line in lines], code
-
-
-def say(text: str) -> None:
-    """Print `text` as one line on stderr; what a terminal would take for a command to it becomes a question mark."""
-    print("localdev: " + "".join(mark if mark.isprintable() else "?" for mark in text), file=sys.stderr, flush=True)
-
-
 class Checkout:
-    """Its files are read at once, Compose is asked when it is needed, each only once."""
+    """Its files, and what Compose says of it; each is read only once."""
 
-    def __init__(self, words: list[str]) -> None:
-        """`words` is the command for Compose."""
-        self.words = words
+    def __init__(self, words: list[str], config: Later, containers: Later) -> None:
+        """`words` is the command for Compose, which was asked for both already. Raises Stop, and OSError."""
+        self.words, self._config, self._containers = words, config, containers
         self.settings = settings.read(f"{FOLDER}/host-alias.conf")
         self.routes = routes.read(f"{FOLDER}/routes", self.settings.domain)
-        self._config: dict[str, Any] | None = None
 
     @property
     def config(self) -> dict[str, Any]:
         """The project as Compose sees it. Raises Stop."""
-        if self._config is None:
-            try:
-                self._config = compose.config(self.words)
-            except compose.UnknownError as error:
-                raise Stop(
-                    start.failure(self.words, f"`{error}` prints no JSON. Install Docker Compose 2.23.1 or later")
-                ) from error
-        return self._config
+        try:
+            return self._config.result()
+        except compose.UnknownError as error:
+            hint = f"`{error}` prints no JSON. Install Docker Compose 2.23.1 or later"
+            raise Stop(start.failure(self.words, hint)) from error
+
+    def containers(self) -> list[compose.Container]:
+        """Return the engine's containers before anything is changed. Raises compose.UnknownError."""
+        return self._containers.result()
 
     def site(self) -> urls.Site:
-        """Return all that is served. Raises Stop and settings.PortError."""
+        """Return all that is served. Raises Stop."""
         # A stack without containers publishes nothing.
         config = self.config if self.settings.services else {}
         has_https = self.settings.has_proxy and os.path.exists(certificate.place(os.curdir))
@@ -75,7 +62,7 @@ class Checkout:
         found = None
         if not refusals:
             try:
-                found = compose.containers(self.words)
+                found = self.containers()
                 refusals += self.elsewhere(found)
                 names = compose.names_in_networks(self.words, owners.in_our_networks(self.config, found))
                 refusals += owners.strangers(self.config, found, names)
@@ -102,7 +89,7 @@ class Checkout:
     def refuse_elsewhere(self) -> None:
         """Raise Stop where the containers of this project belong to another folder; nobody knows without an engine."""
         try:
-            refusals = self.elsewhere(compose.containers(self.words))
+            refusals = self.elsewhere(self.containers())
         except compose.UnknownError:
             return
         if refusals:

@@ -6,17 +6,17 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable
 from typing import NamedTuple
 
 import root
+from messages import Stop, say
 from routes import is_host
 
 FILE = "/etc/hosts"
 MARK = re.compile(rb"# (>>>|<<<) localdev ")
 
 
-class HostsError(Exception):
+class HostsError(Stop):
     """The file cannot be changed; the text is what is wrong, and what to do."""
 
 
@@ -137,19 +137,21 @@ def commands(seen: Seen, domain: str, text: str) -> str:
     return root.guarded("\n".join(lines), temporary)
 
 
-def run(script: str, again: str, is_agreed: bool, say: Callable[[str], None]) -> None:
+def run(script: str, again: str, is_agreed: bool) -> None:
     """Show `script`, ask unless somebody agreed already, and run it as root. Raises HostsError and root.RootError."""
     say(f"{FILE} needs root to change. The commands:")
     os.write(2, root.plan(script).encode())
     if not is_agreed:
         if not root.can_ask():
-            raise root.RootError(f"cannot ask here. Run the commands above in a terminal, or: {again} ARGS=--yes", 4)
+            raise root.RootError(
+                f"cannot ask here. Run the commands above in a terminal, or: {again} ARGS=--yes", code=4
+            )
         if not root.ask("Run them?"):
             raise HostsError("nothing was changed")
     root.run(script, again, f"{FILE}")
 
 
-def add(names: list[str], domain: str, is_agreed: bool, say: Callable[[str], None]) -> None:
+def add(names: list[str], domain: str, is_agreed: bool) -> None:
     """Make our block agree with `names`. Raises HostsError and root.RootError."""
     wildcards = [name for name in names if name.startswith("*")]
     names = [name for name in names if name not in wildcards]
@@ -168,21 +170,21 @@ def add(names: list[str], domain: str, is_agreed: bool, say: Callable[[str], Non
     refuse_what_cannot_be_replaced(f"add the line: {entry}")
     if wildcards:
         say(f"{FILE} knows no wildcards, so these are left out: {' '.join(wildcards)}")
-    run(commands(seen, domain, wanted.decode()), "make dev-hosts", is_agreed, say)
+    run(commands(seen, domain, wanted.decode()), "make dev-hosts", is_agreed)
     now = look(domain)
     if now is None or now.block.text != wanted:
         raise HostsError(f"the commands ran, yet the hosts are not in {FILE}. Try again: make dev-hosts")
     say(f"the hosts are in {FILE}: {' '.join(names)}")
 
 
-def remove(domain: str, is_agreed: bool, say: Callable[[str], None]) -> None:
+def remove(domain: str, is_agreed: bool) -> None:
     """Take our block out. Raises HostsError and root.RootError."""
     begin, end = (mark.decode() for mark in marks(domain))
     seen = look(domain)
     if seen is None or not seen.block.first:
         return
     refuse_what_cannot_be_replaced(f'remove the lines from "{begin}" to "{end}"')
-    run(commands(seen, domain, ""), "make dev-hosts-down", is_agreed, say)
+    run(commands(seen, domain, ""), "make dev-hosts-down", is_agreed)
     now = look(domain)
     if now is None or now.block.first:
         raise HostsError(f"the commands ran, yet the hosts are still in {FILE}. Try again: make dev-hosts-down")

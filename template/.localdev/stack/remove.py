@@ -12,7 +12,7 @@ import compose
 import owners
 import root
 import start
-from checkout import Stop, say
+from messages import Stop, say
 
 
 def deletes_volumes(arguments: list[str]) -> bool:

@@ -8,14 +8,11 @@ import signal
 import subprocess
 import sys
 
+from messages import Stop
 
-class RootError(Exception):
+
+class RootError(Stop):
     """Root's commands did not run, or not to their end; the text is what is wrong, and what to do."""
-
-    def __init__(self, text: str, code: int = 1) -> None:
-        """`code` is the exit code: 4 where nobody could be asked."""
-        super().__init__(text)
-        self.code = code
 
 
 def can_ask() -> bool:
@@ -52,7 +49,7 @@ def run(script: str, again: str, unchanged: str) -> None:
     command = ["/bin/sh", "-eu"]
     if os.geteuid() != 0:
         if not os.access("/usr/bin/sudo", os.X_OK):
-            raise RootError("there is no sudo here. Run the commands above as root", 4)
+            raise RootError("there is no sudo here. Run the commands above as root", code=4)
         command = ["/usr/bin/sudo", *([] if can_ask() else ["-n"]), *command]
     sys.stderr.flush()
     interrupts: list[int] = []
@@ -68,7 +65,9 @@ def run(script: str, again: str, unchanged: str) -> None:
         return
     # What sudo itself has to say. Any other number is the script's, or of the signal that ended it.
     if code == 1 and "-n" in command:
-        raise RootError("sudo needs a password and cannot ask for it here. Run the commands above in a terminal", 4)
+        raise RootError(
+            "sudo needs a password and cannot ask for it here. Run the commands above in a terminal", code=4
+        )
     if code == 1 and os.geteuid() != 0:
         raise RootError(f"sudo did not run the commands above; nothing was changed. Try again: {again}")
     raise RootError(f"a command failed (its message is above); {unchanged} is as it was. Try again: {again}")

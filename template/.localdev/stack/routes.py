@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from messages import FileStop
+
 # The name by which containers reach the machine itself.
 NATIVE = "host-alias"
 LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -13,7 +15,7 @@ HOST = re.compile(rf"{LABEL}(?:[.]{LABEL})*")
 PORT = re.compile("[1-9][0-9]{0,4}")
 
 
-class RoutesError(Exception):
+class RoutesError(FileStop):
     """The file has errors; the text is FILE:LINE: what is wrong, one line for each."""
 
 
@@ -75,7 +77,7 @@ def read(file: str, domain: str) -> list[Route]:
             known.update((route.service, known.get(route.service, route)) for route in found)
             taken.update(((route.host, route.path), number) for route in found)
     if errors:
-        raise RoutesError("\n".join(errors))
+        raise RoutesError(*errors)
     return routes
 
 

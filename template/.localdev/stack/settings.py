@@ -7,17 +7,18 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from messages import FileStop, Stop
 from routes import NATIVE, is_host, is_port, shown
 
 # ${NAME:-NUMBER} in the URL of a database: its port, which Compose reads in the same words.
 PORT_OF_URL = re.compile(r"[$][{]([A-Z_]+):-([0-9]+)[}]")
 
 
-class SettingsError(Exception):
+class SettingsError(FileStop):
     """host-alias.conf says what cannot be; the text is FILE:LINE: what is wrong."""
 
 
-class PortError(Exception):
+class PortError(Stop):
     """Compose publishes no port that could be printed; the text is what is wrong, and what to do."""
 
 
@@ -65,14 +66,14 @@ def read(file: str) -> Settings:
             if equals and not name.startswith("#"):
                 problem = problem_of(name, text)
                 if problem:
-                    raise SettingsError(f"{file}:{number}: {problem}")
+                    raise SettingsError(f"{file}:{number}: {problem}", code=2)
                 answers[name] = text
     try:
         ports = [None if answers[name] == "none" else int(answers[name]) for name in ("web_port", "https_port")]
         databases = dict(word.split("=", 1) for word in answers.get("databases", "").split(" ") if word)
         return Settings(answers["label"], answers["ip"], answers["domain"], *ports, databases)
     except KeyError as error:
-        raise SettingsError(f"{file} has no line {error.args[0]}=. Restore it: git checkout {file}") from error
+        raise SettingsError(f"{file} has no line {error.args[0]}=. Restore it: git checkout {file}", code=2) from error
 
 
 def problem_of(name: str, text: str) -> str | None:

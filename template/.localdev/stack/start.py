@@ -18,6 +18,7 @@ import compose
 import proxy
 import state
 from compose import Container
+from messages import Stop
 from owners import names_of, our_services
 
 # A database that makes its first data folder on a slow machine. Seconds.
@@ -26,7 +27,7 @@ PATIENCE = 180.0
 SETTLING = 0.5
 
 
-class FailedError(Exception):
+class FailedError(Stop):
     """The stack did not start; the text is what is wrong, and what to do."""
 
 
@@ -42,6 +43,9 @@ def failure(words: list[str], otherwise: str) -> str:
         done = subprocess.run([*words, *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False)
         if done.returncode != 0:
             said = " ".join(done.stderr.decode(errors="replace").split())
+            clash = re.search(r"services[.](\S+) conflicts with imported resource", said)
+            if clash:
+                return f"the service {clash[1]} is in your Compose file and in .localdev/compose.yaml. Rename yours"
             return text.format(said=said) if "{said}" in text else text
     return otherwise
 

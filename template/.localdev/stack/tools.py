@@ -103,3 +103,34 @@ def lines_of(command: list[str], seconds: float) -> Iterator[str]:
         timer.cancel()
         process.kill()
         process.wait()
+
+
+class Later:
+    """A function that runs in a thread of its own; `result` waits for it."""
+
+    def __init__(self, function: Callable[[], Any], starts_now: bool = True) -> None:
+        """Start it now, or when somebody asks for its result."""
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.function = function
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.has_started = starts_now
+        if starts_now:
+            self.thread.start()
+
+    def run(self) -> None:
+        """Run the function; an error is for the one who waits."""
+        try:
+            self.value = self.function()
+        except BaseException as error:
+            self.error = error
+
+    def result(self) -> Any:
+        """Return what the function returned, and raise what it raised."""
+        if not self.has_started:
+            self.has_started = True
+            self.thread.start()
+        self.thread.join()
+        if self.error:
+            raise self.error
+        return self.value
