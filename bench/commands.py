@@ -16,7 +16,7 @@ import pytest
 from box import Box, need_box
 from conftest import TOOLS, Render, Run
 from figures import Figures, medians
-from fleet import LOOP, MAKE_FLEET, measured
+from fleet import LOOP, make_fleet, measured
 from host import ALIAS_IP, service
 from needs import need_command
 from running import Stack, running_stack
@@ -273,7 +273,7 @@ def test_a_hundred_repos_take_a_hundred_times_as_long_as_one(
         release(own, run, version, {mk: ((own / mk).read_text().splitlines()[0], title)})
     everything = tmp_path / "all"
     (everything / "src").mkdir(parents=True)
-    run(sys.executable, "-c", MAKE_FLEET, own, everything / "src", str(number), cwd=tmp_path, check=True)
+    make_fleet(own, everything / "src", number)
     for repo in (everything / "src").iterdir():
         commit(repo, run)
     # One of each kind, alone.

@@ -6,7 +6,6 @@ import os
 import plistlib
 import re
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import yaml
 
 from box import Box
 from conftest import PROJECT, TOOLS, Run, blocks
-from fleet import LOOP, MAKE_FLEET, PAGE, measured
+from fast_copier import with_copier
+from fleet import LOOP, PAGE, make_fleet, measured
 from host import ALIAS_IP as IP
 from needs import NIGHTLY
 from versions import ANSWERS, commit, release
@@ -170,7 +170,7 @@ def test_a_fleet_of_repos_is_updated_in_one_run_and_none_is_lost(
     home = tmp_path / "home"
     fleet = home / "src"
     fleet.mkdir(parents=True)
-    run(sys.executable, "-c", MAKE_FLEET, own_template, fleet, str(FLEET), cwd=tmp_path, check=True)
+    make_fleet(own_template, fleet, FLEET)
     answers: dict[int, dict[str, Any]] = {}
     mine: dict[int, dict[str, str]] = {}
     conflict, dirty = CONFLICT, DIRTY
@@ -188,7 +188,8 @@ def test_a_fleet_of_repos_is_updated_in_one_run_and_none_is_lost(
     assert {item["_commit"] for item in answers.values()} == {"v1.0.0", "v1.1.0"}
 
     # The page's loop for one repo, then for all: the difference is what the others cost.
-    env = clean_env | {"HOME": str(home), "PATH": f"{TOOLS}:{os.environ['PATH']}"}
+    with_copier(tmp_path)
+    env = clean_env | {"HOME": str(home), "PATH": f"{tmp_path}/.venv/bin:{os.environ['PATH']}"}
     (tmp_path / "one/src").mkdir(parents=True)
     (fleet / "repo-0").rename(tmp_path / "one/src/repo-0")
     code, output, one = measured(["sh", "-c", LOOP], tmp_path, env | {"HOME": str(tmp_path / "one")})

@@ -46,7 +46,7 @@ def test_make_new_installs_what_it_needs_first(project: Path, run: Run, tmp_path
 
 def test_make_new_on_a_terminal_asks(clone: Path, clean_env: dict[str, str], tmp_path: Path) -> None:
     child = pexpect.spawn(
-        "make", ["new", f"DEST={tmp_path}/app"], cwd=clone, env=clean_env | {"TERM": "xterm"}, encoding="utf-8",
+        "make", ["new", f"DEST={tmp_path}/app"], cwd=clone, env=clean_env | {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}, encoding="utf-8",
         timeout=120, dimensions=(40, 160),
     )  # fmt: skip
     child.expect("Short name of this project")

@@ -5,26 +5,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+from copier import Settings, run_copy
+
 from conftest import PROJECT, blocks
 
 PAGE = (PROJECT / "docs/many-repos.md").read_text()
 LOOP = blocks(PAGE, "sh")[1]
-MAKE_FLEET = """
-import sys, itertools
-from pathlib import Path
-import copier
 
-template, folder = sys.argv[1], Path(sys.argv[2])
-databases = [[], ["postgres"], ["postgres", "redis"], ["mysql"], ["mongodb", "redis"]]
-for number in range(int(sys.argv[3])):
-    copier.run_copy(
-        template, folder / f"repo-{number}", vcs_ref=["v1.0.0", "v1.1.0"][number % 2], defaults=True, quiet=True,
-        skip_tasks=True, data={
-            "project_slug": f"app-{number}", "web_port": 9000 + number, "databases": databases[number % 5],
-            "web_proxy": "none" if number % 3 == 2 else "nginx", "native_services": f"web:{3000 + number}",
-        },
-    )
-"""
+
+def make_fleet(template: Path, folder: Path, number: int) -> None:
+    """Generate `number` repos of two versions of `template`, each with other answers."""
+    databases = [[], ["postgres"], ["postgres", "redis"], ["mysql"], ["mongodb", "redis"]]
+    for each in range(number):
+        run_copy(
+            str(template), folder / f"repo-{each}", vcs_ref=["v1.0.0", "v1.1.0"][each % 2], defaults=True, quiet=True,
+            skip_tasks=True, settings=Settings(), data={
+                "project_slug": f"app-{each}", "web_port": 9000 + each, "databases": databases[each % 5],
+                "web_proxy": "none" if each % 3 == 2 else "nginx", "native_services": f"web:{3000 + each}",
+            },
+        )  # fmt: skip
 
 
 # In a process of its own: what a process has when it becomes another one counts for that one, too, and the tests' is big.
