@@ -34,7 +34,7 @@ from conftest import GOOD, LOCALDEV, PROJECT, TOOLS, Render, Run
 from host import ALIAS_IP as IP
 from host import LABEL
 from laptop import HOST_ALIAS, PLIST, REPO, Laptop
-from needs import examples, need_command, need_root
+from needs import examples, need_command, need_compose, need_root
 from shells import scripts
 from versions import ANSWERS, commit
 
@@ -542,7 +542,7 @@ def test_every_program_takes_answers_at_the_edge_as_they_are(
     made = {kind: item for one in json.loads(nft.stdout)["nftables"] for kind, item in one.items()}
     assert (made["table"]["name"], made["chain"]["table"]) == (label, label)
 
-    need_command("docker", "docker.io")
+    need_compose()
     config = json.loads(run("docker", "compose", "config", "--format", "json", cwd=here, check=True).stdout)
     assert config["name"] == edge["project_slug"]
     for service in config.get("services", {}).values():

@@ -20,7 +20,7 @@ import yaml
 from conftest import Render, Run
 from host import ALIAS_IP, is_free
 from laptop import REPO, Laptop
-from needs import need, need_command, need_engine, need_root
+from needs import need, need_command, need_compose, need_engine, need_root
 from shells import AWKS, called, shells
 
 ANSWERS = {"project_slug": "ports-test", "databases": "[postgres, redis]"}
@@ -577,7 +577,7 @@ Composes = Callable[..., None]
 @pytest.fixture
 def composes(run: Run, busy_ports: Busy) -> Composes:
     """Returns a function that asserts that the port of redis is the one that Compose publishes."""
-    need_command("docker", "docker.io")
+    need_compose()
 
     def composes(here: Path, env: dict[str, str] | None = None) -> None:
         config = run("docker", "compose", "config", "--format", "json", cwd=here, env=env, check=True).stdout

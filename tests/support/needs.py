@@ -51,6 +51,13 @@ def need_mac() -> None:
     need(not missing, "what the pretend Mac is made of", str(missing))
 
 
+def need_compose() -> None:
+    """Skip the test unless Compose is there; no engine has to run."""
+    need_command("docker", "docker.io")
+    works = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
+    need(works, "Docker Compose", "install Compose 2.23.1 or later")
+
+
 def need_image(name: str) -> None:
     """Skip the test unless a container engine works and has the image `name`, which .ci/images builds."""
     need_engine()
