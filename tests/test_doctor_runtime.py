@@ -22,7 +22,7 @@ import pytest
 
 from conftest import Render, Run
 from host import retry
-from needs import need, need_command, need_root
+from needs import need, need_command, need_namespaces, need_root
 
 Findings = dict[str, dict[str, Any]]
 # The system's own: another one can be a script, or in a folder of root's.
@@ -309,7 +309,7 @@ def test_composes_version_is_compared_with_the_oldest_that_works(
 
 
 def test_real_podman_is_told_from_docker(doctor: Doctor, short: Path) -> None:
-    need_root()
+    need_namespaces()
     need_command("podman")
     path = short / "podman.sock"
     # It mounts its own folder, and would leave that behind.

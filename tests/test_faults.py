@@ -433,7 +433,7 @@ def machine(
         with adopting():
             yield FaultyMac(tmp_path, rendered())
         return
-    need_box()
+    need_box(firewall=True)
     source = Path(shutil.copytree(rendered(), tmp_path / "repo"))
     box = Box(source, tmp_path, clean_env)
     with adopting():

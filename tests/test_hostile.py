@@ -34,7 +34,7 @@ from conftest import GOOD, LOCALDEV, PROJECT, TOOLS, Render, Run
 from host import ALIAS_IP as IP
 from host import LABEL
 from laptop import HOST_ALIAS, PLIST, REPO, Laptop
-from needs import examples, need_command, need_compose, need_root
+from needs import examples, need_command, need_compose, need_namespaces
 from shells import scripts
 from versions import ANSWERS, commit
 
@@ -535,7 +535,7 @@ def test_every_program_takes_answers_at_the_edge_as_they_are(
     (guard, address) = unit(installed.read_text())["ExecStart"]
     assert address == ["/sbin/ip", "address", "replace", f"{ip}/32", "dev", "lo", "scope", "host"]
     (ruleset,) = re.findall(r'/usr/sbin/nft "([^"]*)"', guard[-1])
-    need_root()
+    need_namespaces()
     need_command("nft", "nftables")
     load = ("unshare", "--net", "sh", "-euc", 'nft "$1"; nft -j list ruleset', "sh", ruleset)
     nft = run(*load, cwd=here, check=True)
@@ -1244,7 +1244,7 @@ def box(
     request: pytest.FixtureRequest, repo: Render, tmp_path: Path, clean_env: dict[str, str]
 ) -> Iterator[tuple[Box, tuple[str, ...], list[str]]]:
     """A box with a sudo, the words that make a script become root in it, and the files that come into being."""
-    need_box()
+    need_box(firewall=request.param == "host-alias")
     if request.param == "host-alias":
         made = Box(repo(), tmp_path, clean_env)
         made.fake_systemd()

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -43,6 +44,20 @@ def need_node(*least: int) -> None:
 def need_root() -> None:
     """Skip the test unless it runs as root: it makes namespaces, or becomes another user."""
     need(os.geteuid() == 0, "root", "sudo make test")
+
+
+@cache
+def may_unshare() -> bool:
+    """Tell whether this process may make network and mount namespaces: root in a container may not."""
+    probe = ["unshare", "--net", "--mount", "--propagation", "private", "mount", "-t", "tmpfs", "none", "/run"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+def need_namespaces() -> None:
+    """Skip the test unless it may make network and mount namespaces."""
+    need_root()
+    need_command("unshare", "util-linux")
+    need(may_unshare(), "the right to make namespaces", "docker run --privileged, or a virtual machine")
 
 
 def need_mac() -> None:
