@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from conftest import Render, Run, as_data
+from needs import need_ip
 from versions import ANSWERS, commit, release
 
 # No answer is the default: an answer that an update forgets would show.
@@ -315,6 +316,7 @@ Change = Callable[..., list[str]]
 @pytest.fixture
 def change(committed: Path, template: Path, copier: Run, run: Run, tmp_path: Path) -> Change:
     """Changes answers of a repo by an update, after which it is as a fresh copy is; returns what the hook said."""
+    need_ip()
 
     def change(**answers: Any) -> list[str]:
         repo = Path(shutil.copytree(committed, tmp_path / "shop"))

@@ -32,6 +32,11 @@ def need_command(name: str, package: str | None = None) -> str:
     return str(path)
 
 
+def need_ip() -> None:
+    """Skip the test where host-alias cannot look at the machine: on a Linux without ip."""
+    need(sys.platform != "linux" or os.access("/sbin/ip", os.X_OK), "ip", "apt-get install iproute2")
+
+
 def need_node(*least: int) -> None:
     """Skip the test unless npm is there, and a Node.js of version `least` or later."""
     need_command("npm")
