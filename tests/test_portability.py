@@ -116,7 +116,8 @@ def test_a_life_on_macos_is_the_same_when_the_shell_is_called(
 
 
 # Its arguments are the folder to mount on /etc and the command: the block comes, changes, and goes.
-HOSTS_LIFE = """mount --bind "$1" /etc || exit 125
+HOSTS_LIFE = """umount /etc/hosts 2>/dev/null
+mount --bind "$1" /etc || exit 125
 shift
 for verb in remove add add remove remove; do
 	printf -- '-- %s\\n' "$verb"
