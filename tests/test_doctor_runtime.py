@@ -268,6 +268,7 @@ def test_an_engine_that_does_not_run_and_how_to_start_it(doctor: Doctor, short: 
 
 def test_an_engine_that_one_may_not_use(repo: Render, clean_env: dict[str, str], short: Path) -> None:
     need_root()
+    need_command("docker", "docker.io")
     need(Path(PYTHON).exists(), PYTHON, "apt-get install python3")
     # pytest's own folders are root's alone.
     folder = Path(shutil.copytree(repo(), short / "repo"))
