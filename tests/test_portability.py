@@ -35,7 +35,6 @@ def life_on_linux(run: Run, repo: Path, command: list[str]) -> str:
     """Return the life of host-alias in a network namespace, from missing to removed."""
     need_namespaces()
     need_command("ip", "iproute2")
-    need_command("nft", "nftables")
     inside = ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c"]
     done = run(*inside, LIFE, "life", *command, repo / ".localdev/host-alias", cwd=repo, check=True)
     assert done.stderr == ""

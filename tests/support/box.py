@@ -149,6 +149,8 @@ class Box:
 
     def mount_commands(self) -> None:
         """Let the box see the commands that were replaced."""
+        # In a container /usr/bin is on an overlay already, and the kernel takes no third one above another.
+        self.root("umount -l /usr/bin 2>/dev/null || :")
         self.root(f"mount -t overlay overlay -o lowerdir={self.commands}:/usr/bin /usr/bin")
 
     def fake_systemd(self, systemctl: str = SYSTEMCTL) -> None:
