@@ -15,6 +15,8 @@ from typing import Any
 
 # Copier's git reads nothing of the user's, either: it takes the environment when it is imported.
 os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+# A user of Debian does not have these in PATH, and nor has root after a plain `su`. nginx and nft are there.
+os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 import pytest
 from copier import Settings, run_copy
@@ -260,7 +262,7 @@ def repo(rendered: Render, tmp_path: Path) -> Render:
 @pytest.fixture
 def box(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> Iterator[Box]:
     """A box with a repo generated from the defaults, which the user of the box reaches through /mnt only."""
-    need_box()
+    need_box(firewall=True)
     made = Box(repo(), tmp_path, clean_env)
     yield made
     made.close()

@@ -22,7 +22,7 @@ import pytest
 
 from conftest import Render, Run
 from host import retry
-from needs import NIGHTLY, need, need_command, need_root
+from needs import NIGHTLY, need, need_command, need_namespaces, need_root
 
 Findings = dict[str, dict[str, Any]]
 # The system's own: another one can be a script, or in a folder of root's.
@@ -253,6 +253,7 @@ def test_an_engine_that_does_not_run_and_how_to_start_it(doctor: Doctor, short: 
 
 def test_an_engine_that_one_may_not_use(repo: Render, clean_env: dict[str, str], short: Path) -> None:
     need_root()
+    need_command("docker", "docker.io")
     need(Path(PYTHON).exists(), PYTHON, "apt-get install python3")
     # pytest's own folders are root's alone.
     folder = Path(shutil.copytree(repo(), short / "repo"))
@@ -294,7 +295,7 @@ def test_composes_version_is_compared_with_the_oldest_that_works(
 
 
 def test_real_podman_is_told_from_docker(doctor: Doctor, short: Path) -> None:
-    need_root()
+    need_namespaces()
     need_command("podman")
     path = short / "podman.sock"
     # It mounts its own folder, and would leave that behind.

@@ -436,7 +436,7 @@ def machines(
         if kind == "mac":
             need_mac()
             return FaultyMac(folder, rendered())
-        need_box()
+        need_box(firewall=True)
         box = Box(Path(shutil.copytree(rendered(), folder / "repo")), folder, clean_env)
         boxes.callback(box.close)
         return FaultyLinux(box, folder, kind == "linux")

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from conftest import LOCALDEV, PROJECT, TOOLS, Render, Run
-from needs import need, need_command
+from needs import need, need_command, need_compose
 from questionnaire import Copier
 from shells import scripts
 from versions import commit
@@ -217,9 +217,7 @@ def check_containers(compose: dict[str, Any], answers: dict[str, str]) -> None:
 
 
 def test_compose_accepts_every_combination(rendered: Render, run: Run) -> None:
-    need_command("docker", "docker.io")
-    works = run("docker", "compose", "version", cwd=PROJECT).returncode == 0
-    need(works, "Docker Compose", "install Compose 2.23.1 or later")
+    need_compose()
     # One database more changes one service: none, each alone and all of them are what Compose can find different.
     every = f"[{', '.join(DATABASES)}]"
     alone = [{"databases": f"[{name}]"} for name in DATABASES]
@@ -228,7 +226,7 @@ def test_compose_accepts_every_combination(rendered: Render, run: Run) -> None:
 
 
 def test_the_project_is_named_by_the_slug_and_compose_project_name_overrides_it(rendered: Render, run: Run) -> None:
-    need_command("docker", "docker.io")
+    need_compose()
     # More of what YAML takes for something else: test_hostile.py.
     for slug, env, name in (
         ("1e5", {}, "1e5"),
@@ -240,7 +238,7 @@ def test_the_project_is_named_by_the_slug_and_compose_project_name_overrides_it(
 
 
 def test_variables_move_ports_and_host(rendered: Render, run: Run) -> None:
-    need_command("docker", "docker.io")
+    need_compose()
     here = rendered(databases="[postgres, mysql, redis, mongodb]")
     moved = {"LOCALDEV_HTTP_PORT": "1", "POSTGRES_PORT": "2", "MYSQL_PORT": "3", "REDIS_PORT": "4", "MONGODB_PORT": "5"}
     done = run("docker", "compose", "config", cwd=here, env=moved | {"LOCALDEV_HOST": "host-gateway"}, check=True)

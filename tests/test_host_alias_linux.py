@@ -3,6 +3,7 @@
 Each test of the first half has a box: a network and mount namespace in which this machine's lo, units and sudo are not seen.
 """
 
+import json
 import re
 import shlex
 import shutil
@@ -531,6 +532,10 @@ def test_a_missing_ip_command_is_said(box: Box) -> None:
     box.root("mount --bind /dev/null /sbin/ip")
     assert box("check")[:2] == (1, "")
     assert "Install the package iproute2" in box("check")[2]
+    _, out, _ = box.run("python3", ".localdev/doctor", "--json", cwd=box.repo)
+    (found,) = (one for one in json.loads(out)["findings"] if one["subject"] == "alias")
+    assert (found["level"], found["id"]) == ("fail", "alias.unknown")
+    assert found["fix"] == "install the package iproute2, then: make dev-alias", "nothing of the repo is thrown away"
 
 
 def test_units_that_cannot_be_written_fail_with_the_reason_and_leave_no_file(box: Box) -> None:

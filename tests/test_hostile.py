@@ -34,7 +34,7 @@ from fast_copier import COMMAND
 from host import ALIAS_IP as IP
 from host import LABEL
 from laptop import HOST_ALIAS, PLIST, REPO, Laptop
-from needs import NIGHTLY, examples, need_command, need_root
+from needs import NIGHTLY, examples, need_command, need_compose, need_namespaces
 from questionnaire import QUESTIONS, Copier, unit
 from shells import scripts
 from versions import ANSWERS, commit, release
@@ -401,14 +401,14 @@ def test_every_program_takes_answers_at_the_edge_as_they_are(
     (guard, address) = unit(installed.read_text())["ExecStart"]
     assert address == ["/sbin/ip", "address", "replace", f"{ip}/32", "dev", "lo", "scope", "host"]
     (ruleset,) = re.findall(r'/usr/sbin/nft "([^"]*)"', guard[-1])
-    need_root()
+    need_namespaces()
     need_command("nft", "nftables")
     load = ("unshare", "--net", "sh", "-euc", 'nft "$1"; nft -j list ruleset', "sh", ruleset)
     nft = run(*load, cwd=here, check=True)
     made = {kind: item for one in json.loads(nft.stdout)["nftables"] for kind, item in one.items()}
     assert (made["table"]["name"], made["chain"]["table"]) == (label, label)
 
-    need_command("docker", "docker.io")
+    need_compose()
     config = json.loads(run("docker", "compose", "config", "--format", "json", cwd=here, check=True).stdout)
     assert config["name"] == edge["project_slug"]
     for service in config.get("services", {}).values():
@@ -1090,7 +1090,7 @@ def box(
     request: pytest.FixtureRequest, repo: Render, tmp_path: Path, clean_env: dict[str, str]
 ) -> Iterator[tuple[Box, tuple[str, ...], list[str]]]:
     """A box with a sudo, the words that make a script become root in it, and the files that come into being."""
-    need_box()
+    need_box(firewall=request.param == "host-alias")
     if request.param == "host-alias":
         made = Box(repo(), tmp_path, clean_env)
         made.fake_systemd()

@@ -189,7 +189,7 @@ def test_a_fleet_of_repos_is_updated_in_one_run_and_none_is_lost(
 
     # The page's loop for one repo, then for all: the difference is what the others cost.
     with_copier(tmp_path)
-    env = clean_env | {"HOME": str(home), "PATH": f"{tmp_path}/.venv/bin:{os.environ['PATH']}"}
+    env = clean_env | {"HOME": str(home), "PATH": f"{tmp_path}/.venv/bin:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
     (tmp_path / "one/src").mkdir(parents=True)
     (fleet / "repo-0").rename(tmp_path / "one/src/repo-0")
     code, output, one = measured(["sh", "-c", LOOP], tmp_path, env | {"HOME": str(tmp_path / "one")})

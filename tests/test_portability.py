@@ -14,7 +14,7 @@ from conftest import Render, Run
 from host import ALIAS_IP as IP
 from host import LABEL
 from laptop import DAEMONS, HOST_ALIAS, Laptop
-from needs import NIGHTLY, need_command, need_root
+from needs import NIGHTLY, need_command, need_namespaces
 from shells import SHELLS, called, shells
 
 VERBS = ("check", "plan", "up", "up", "check", "status", "down --dry-run", "down --yes", "down --yes", "check")
@@ -33,8 +33,7 @@ ip -4 -o address show dev lo | awk '{{ print $4 }}'
 
 def life_on_linux(run: Run, repo: Path, command: list[str]) -> str:
     """Return the life of host-alias in a network namespace, from missing to removed."""
-    need_root()
-    need_command("unshare", "util-linux")
+    need_namespaces()
     need_command("ip", "iproute2")
     inside = ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c"]
     done = run(*inside, LIFE, "life", *command, repo / ".localdev/host-alias", cwd=repo, check=True)
@@ -116,7 +115,8 @@ def test_a_life_on_macos_is_the_same_when_the_shell_is_called(
 
 
 # Its arguments are the folder to mount on /etc and the command: the block comes, changes, and goes.
-HOSTS_LIFE = """mount --bind "$1" /etc || exit 125
+HOSTS_LIFE = """umount /etc/hosts 2>/dev/null
+mount --bind "$1" /etc || exit 125
 shift
 for verb in remove add add remove remove; do
 	printf -- '-- %s\\n' "$verb"
@@ -131,8 +131,7 @@ done
 def test_the_block_in_etc_hosts_is_the_same_under_every_shell(
     shell: str, rendered: Render, run: Run, tmp_path: Path
 ) -> None:
-    need_root()
-    need_command("unshare", "util-linux")
+    need_namespaces()
     original = "127.0.0.1\tlocalhost\n10.0.0.1 a\\nb"
     inside = ["unshare", "--mount", "--propagation", "private", "sh", "-c", HOSTS_LIFE, "life"]
     lives = []

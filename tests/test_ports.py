@@ -20,7 +20,7 @@ import yaml
 from conftest import Render, Run
 from host import ALIAS_IP, is_free
 from laptop import REPO, Laptop
-from needs import NIGHTLY, need, need_command, need_engine, need_root
+from needs import NIGHTLY, need, need_command, need_engine, need_namespaces
 from shells import AWKS, called, shells
 
 ANSWERS = {"project_slug": "ports-test", "databases": "[postgres, redis]"}
@@ -152,7 +152,7 @@ class Network:
 @pytest.fixture
 def net() -> Iterator[Network]:
     need(sys.platform == "linux", "network namespaces", "run this on Linux")
-    need_root()
+    need_namespaces()
     for command, package in (("nsenter", "util-linux"), ("ip", "iproute2"), ("ss", "iproute2")):
         need_command(command, package)
     network = Network()

@@ -381,7 +381,7 @@ class SharedLinux:
 def test_no_repo_undoes_anothers_work_on_linux(
     repos: Path, tmp_path_factory: pytest.TempPathFactory, clean_env: dict[str, str]
 ) -> None:
-    need_box()
+    need_box(firewall=True)
 
     @SEQUENCES
     @given(FLEETS, FIRST, STEPS)
@@ -491,7 +491,7 @@ def make_machine(
         if request.param == "macos":
             shared = request.getfixturevalue("shared_mac")
             return shared.fresh() if folder == repos else SharedMac(folder, tmp_path_factory.mktemp("mac") / "mac")
-        need_box()
+        need_box(firewall=True)
         machine = SharedLinux(folder, tmp_path_factory.mktemp("box"), clean_env)
         boxes.callback(machine.box.close)
         return machine

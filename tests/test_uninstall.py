@@ -209,7 +209,7 @@ def machine(
     if request.param == "macos":
         yield UsedMac(planted, tmp_path / "mac")
         return
-    need_box()
+    need_box(firewall=True)
     made = UsedLinux(planted, tmp_path, clean_env, systemd=request.param == "linux")
     yield made
     made.box.close()

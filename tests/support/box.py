@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pexpect
 
-from needs import need, need_command, need_root
+from needs import need, need_command, need_namespaces
 
 UNITS = Path("/etc/systemd/system")
 Result = tuple[int, str, str]
@@ -34,13 +34,15 @@ exit 1
 """
 
 
-def need_box() -> None:
-    """Skip the test where a box cannot be made."""
-    need_root()
-    for command in ("unshare", "nsenter", "setpriv"):
+def need_box(firewall: bool = False) -> None:
+    """Skip the test where a box cannot be made; with `firewall` where host-alias could not set up its guard in it."""
+    need_namespaces()
+    for command in ("nsenter", "setpriv"):
         need_command(command, "util-linux")
     need_command("ip", "iproute2")
     need(UNITS.is_dir(), str(UNITS), "apt-get install systemd")
+    if firewall:
+        need_command("nft", "nftables")
 
 
 def an_etc(folder: Path, hosts: bytes) -> Path:
@@ -74,8 +76,11 @@ class Box:
         self.repo = Path("/mnt") / repo.name
         self.source = repo
         self.script = self.repo / ".localdev" / "host-alias"
-        # A whiteout: there is no sudo unless a test brings one.
-        os.mknod(self.commands / "sudo", stat.S_IFCHR, 0)
+        # A whiteout: there is no sudo unless a test brings one. A container's own file system does not take it.
+        try:
+            os.mknod(self.commands / "sudo", stat.S_IFCHR, 0)
+        except PermissionError:
+            need(False, "a TMPDIR that is on no overlay", "docker run --tmpfs /tmp:exec")
         # cat ends with the test: its standard input closes, and the namespaces go with it.
         self.holder = subprocess.Popen(
             ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-euc", "echo ready; exec cat"],
@@ -85,8 +90,9 @@ class Box:
         )
         assert self.holder.stdout
         assert self.holder.stdout.readline() == "ready\n"
+        # An engine mounts a container's /etc/hosts, and the scripts refuse such a one.
         self.root(
-            "ip link set lo up; mount -t tmpfs none /run; mount -t tmpfs none /mnt; chmod 755 /mnt;"
+            "umount /etc/hosts 2>/dev/null || :; ip link set lo up; mount -t tmpfs none /run; mount -t tmpfs none /mnt; chmod 755 /mnt;"
             f"mount -t tmpfs none {UNITS}; mkdir {shlex.quote(str(self.repo))};"
             f"mount --bind {shlex.quote(str(repo))} {shlex.quote(str(self.repo))};"
             f"touch /mnt/sudo.calls /mnt/systemctl.calls; chmod 666 /mnt/*.calls"
@@ -143,6 +149,8 @@ class Box:
 
     def mount_commands(self) -> None:
         """Let the box see the commands that were replaced."""
+        # In a container /usr/bin is on an overlay already, and the kernel takes no third one above another.
+        self.root("umount -l /usr/bin 2>/dev/null || :")
         self.root(f"mount -t overlay overlay -o lowerdir={self.commands}:/usr/bin /usr/bin")
 
     def fake_systemd(self, systemctl: str = SYSTEMCTL) -> None:

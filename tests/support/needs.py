@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -31,6 +32,11 @@ def need_command(name: str, package: str | None = None) -> str:
     return str(path)
 
 
+def need_ip() -> None:
+    """Skip the test where host-alias cannot look at the machine: on a Linux without ip."""
+    need(sys.platform != "linux" or os.access("/sbin/ip", os.X_OK), "ip", "apt-get install iproute2")
+
+
 def need_node(*least: int) -> None:
     """Skip the test unless npm is there, and a Node.js of version `least` or later."""
     need_command("npm")
@@ -45,10 +51,31 @@ def need_root() -> None:
     need(os.geteuid() == 0, "root", "sudo make test")
 
 
+@cache
+def may_unshare() -> bool:
+    """Tell whether this process may make network and mount namespaces: root in a container may not."""
+    probe = ["unshare", "--net", "--mount", "--propagation", "private", "mount", "-t", "tmpfs", "none", "/run"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+def need_namespaces() -> None:
+    """Skip the test unless it may make network and mount namespaces."""
+    need_root()
+    need_command("unshare", "util-linux")
+    need(may_unshare(), "the right to make namespaces", "docker run --privileged, or a virtual machine")
+
+
 def need_mac() -> None:
     """Skip the test where the pretend Mac cannot be: it is made of mount namespaces."""
     missing = FakeMac.missing()
     need(not missing, "what the pretend Mac is made of", str(missing))
+
+
+def need_compose() -> None:
+    """Skip the test unless Compose is there; no engine has to run."""
+    need_command("docker", "docker.io")
+    works = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
+    need(works, "Docker Compose", "install Compose 2.23.1 or later")
 
 
 def need_image(name: str) -> None:

@@ -59,6 +59,7 @@ def configuration(
     **env: str,
 ) -> tuple[str, dict[str, str]]:
     """Return the proxy's configuration for routes `text`, and the pages by their names, as entrypoint.sh makes them."""
+    need_command(awk[0])
     (folder / "host-alias.conf").write_text(f"{CONF}databases={databases}\n")
     (folder / "routes").write_bytes(text.encode())
     into = folder / "pages made"

@@ -27,6 +27,9 @@ def check(project: Project, engine: Engine) -> list[Finding]:
     status = run("/bin/sh", os.path.join(project.folder, "host-alias"), "status")
     if status.code not in (0, 3):
         said = (status.err.strip().splitlines() or [".localdev/host-alias does not run"])[-1]
+        if status.code == 1:
+            # The files are fine: the machine lacks the command ip.
+            return [fail("alias.unknown", "alias", said, "install the package iproute2, then: make dev-alias")]
         return [fail("alias.invalid", "alias", said, "git checkout -- .localdev && make dev-alias")]
     rows = [re.split(r"\s{2,}", line.strip()) for line in status.out.splitlines()]
     return [
