@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from conftest import GOOD, PROJECT, Render, Run
+from needs import need_ip
 from questionnaire import Copier
 
 # Question, a word of the message, values that get it. Every message says what to type instead.
