@@ -85,13 +85,6 @@ def need_image(name: str) -> None:
     need(found, f"the image {name}", "sh .ci/images")
 
 
-def need_compose() -> None:
-    """Skip the test unless there is Docker's command with Compose; it needs no engine to read files."""
-    command = ["docker", "compose", "version"]
-    works = shutil.which("docker") and subprocess.run(command, capture_output=True, check=False).returncode == 0
-    need(works, "a working `docker compose version`", "install Docker Compose 2.23.1 or later")
-
-
 def need_engine() -> None:
     """Skip the test unless a container engine with Compose answers."""
     need_compose()
