@@ -455,7 +455,12 @@ def test_nothing_of_ours_is_found_by_tools_that_look_for_packages(rendered: Rend
 
 # --- with a real engine --------------------------------------------------------------------------------------------------
 
-PORTS = {"LOCALDEV_HTTP_PORT": "18080", "LOCALDEV_HTTPS_PORT": "18443", "POSTGRES_PORT": "15432", "LOCALDEV_HOST": "host-gateway"}
+PORTS = {
+    "LOCALDEV_HTTP_PORT": "18080",
+    "LOCALDEV_HTTPS_PORT": "18443",
+    "POSTGRES_PORT": "15432",
+    "LOCALDEV_HOST": "host-gateway",
+}
 
 
 @pytest.fixture(scope="module")
@@ -503,7 +508,14 @@ def test_a_second_worktree_leaves_the_first_ones_containers_and_data(two, run: R
     assert state(run) == before
     assert make(first, "dev-up").returncode == 0
     assert state(run) == before
-    own = make(second, "dev-up", COMPOSE_PROJECT_NAME="two-2", LOCALDEV_HTTP_PORT="18081", LOCALDEV_HTTPS_PORT="18444", POSTGRES_PORT="15433")
+    own = make(
+        second,
+        "dev-up",
+        COMPOSE_PROJECT_NAME="two-2",
+        LOCALDEV_HTTP_PORT="18081",
+        LOCALDEV_HTTPS_PORT="18444",
+        POSTGRES_PORT="15433",
+    )
     assert own.returncode == 0, own.stderr
     make(second, "dev-down", "ARGS=--volumes --yes --timeout 3", COMPOSE_PROJECT_NAME="two-2")
     assert state(run) == before

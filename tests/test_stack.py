@@ -188,8 +188,7 @@ def test_a_clash_of_service_names_is_told_by_dev_up(repo: Render, run: Run) -> N
     done = run("make", "dev-up", cwd=here, env=PORTS)
     assert done.returncode != 0
     assert (
-        "localdev: the service redis is in your Compose file and in .localdev/compose.yaml. Rename yours"
-        in done.stderr
+        "localdev: the service redis is in your Compose file and in .localdev/compose.yaml. Rename yours" in done.stderr
     )
 
 
