@@ -122,8 +122,8 @@ def test_what_compose_does_not_know_of_ours_is_told_with_the_line_to_add(made) -
         done = here.make("dev-up")
         assert (done.returncode, here.calls()) == (2, [])
         assert done.stderr.splitlines()[0] == (
-            "localdev: Compose publishes no port for proxy. Is .localdev/compose.yaml in your Compose file? Fix: "
-            "include: [.localdev/compose.yaml]"
+            "localdev: Compose does not know our proxy, as its files do not include .localdev/compose.yaml. Fix: include: "
+            "[.localdev/compose.yaml] in your Compose file, or correct COMPOSE_FILE or LOCALDEV_COMPOSE"
         )
 
 

@@ -496,7 +496,7 @@ def state(run: Run) -> list[str]:
 def test_a_second_worktree_leaves_the_first_ones_containers_and_data(two, run: Run) -> None:
     first, second, make = two
     before = state(run)
-    assert any("two_localdev-postgres17-data" in line for line in before) and len(before) == 3
+    assert any("two_localdev-postgres17-data" in line for line in before) and len(before) == 4
     for words in (["dev-up"], ["dev-reload"], ["dev-tls"], ["dev-down"], ["dev-down", "ARGS=--volumes --yes"]):
         done = make(second, *words)
         assert done.returncode != 0

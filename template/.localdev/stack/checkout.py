@@ -48,6 +48,9 @@ class Checkout:
         """Return all that is served. Raises Stop."""
         # A stack without containers publishes nothing.
         config = self.config if self.settings.services else {}
+        lost = list(owners.missing(config, os.getcwd(), self.settings.services)) if config else []
+        if lost:
+            raise Stop(*lost)
         has_https = self.settings.has_proxy and os.path.exists(certificate.place(os.curdir))
         return urls.Site(self.settings, self.routes, settings.published(self.settings, config), has_https)
 
@@ -58,7 +61,7 @@ class Checkout:
 
     def may_start(self, services: list[str]) -> bool:
         """Refuse where a start would harm what is not this checkout's, or cannot work. Tell whether all is known."""
-        refusals = [*owners.missing(self.config, os.getcwd(), self.settings.services), *owners.conflicts(self.config)]
+        refusals = list(owners.conflicts(self.config))
         found = None
         if not refusals:
             try:
