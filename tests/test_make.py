@@ -131,11 +131,11 @@ def test_files_that_compose_refuses_are_told_in_its_own_words(made) -> None:
     here = made()
     here.write(
         "docker",
-        "case $* in *version*) ;; *config*) echo 'services.redis conflicts\n with imported resource' >&2; exit 15 ;; esac\n",
+        "case $* in *version*) ;; *config*) echo 'services.redis Additional property\n x is not allowed' >&2; exit 15 ;; esac\n",
     )
     done = here.make("dev-up")
     assert done.stderr.splitlines()[0] == (
-        "localdev: the Compose files have an error: services.redis conflicts with imported resource. "
+        "localdev: the Compose files have an error: services.redis Additional property x is not allowed. "
         "Correct it, then: make dev-up"
     )
 
