@@ -11,6 +11,7 @@ import routes as table
 import settings
 from routes import NATIVE as CONTAINERS_HOST
 from routes import Route
+from tools import Later
 
 __all__ = ["CONTAINERS_HOST", "Project", "Route", "load"]
 
@@ -25,12 +26,17 @@ class Project:
     domain: str
     has_proxy: bool
     compose: list[str]
-    gateway: bool
+    dials_gateway: Later
 
     @property
     def engine(self) -> list[str]:
         """The engine's command: docker of `docker compose`, podman of podman-compose."""
         return tool.engine_of(self.compose)
+
+    @property
+    def gateway(self) -> bool:
+        """Whether containers dial Docker's host gateway instead of the alias, as far as Compose says."""
+        return bool(self.dials_gateway.result())
 
     @property
     def listen(self) -> str:
@@ -48,9 +54,14 @@ def load(folder: str, compose: list[str]) -> Project:
     Raises OSError and settings.SettingsError when host-alias.conf is not what the template wrote.
     """
     answers = settings.read(os.path.join(folder, "host-alias.conf"))
-    try:
-        gateway = settings.has_gateway(answers, tool.config(compose))
-    except tool.UnknownError:
-        # engine.py says that Compose does not answer.
-        gateway = bool(os.environ.get("LOCALDEV_HOST"))
-    return Project(folder, answers.ip, answers.label, answers.domain, answers.has_proxy, compose, gateway)
+
+    def dials_gateway() -> bool:
+        try:
+            return settings.has_gateway(answers, tool.config(compose))
+        except tool.UnknownError:
+            # engine.py says that Compose does not answer.
+            return bool(os.environ.get("LOCALDEV_HOST"))
+
+    # Compose takes 100 ms to read its files.
+    asked = Later(dials_gateway)
+    return Project(folder, answers.ip, answers.label, answers.domain, answers.has_proxy, compose, asked)
