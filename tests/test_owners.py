@@ -198,8 +198,8 @@ def test_containers_of_another_folder_are_refused_and_this_ones_are_not(tmp_path
 
 
 def test_compose_files_without_what_is_ours_are_refused(tmp_path: Path) -> None:
-    (tmp_path / ".localdev").mkdir()
-    (tmp_path / "other").mkdir()
+    for folder in (".localdev/proxy", "other/proxy"):
+        (tmp_path / folder).mkdir(parents=True)
     found = config()
     assert list(owners.missing(found, str(tmp_path), ["proxy", "postgres"])) == []
     # A service of theirs with our name is not ours.
@@ -209,7 +209,8 @@ def test_compose_files_without_what_is_ours_are_refused(tmp_path: Path) -> None:
         assert str(refusal).startswith(
             "Compose does not know our proxy, as its files do not include .localdev/compose.yaml."
         )
-    for source, text in [(".localdev/proxy", None), ("other", f"Compose would run the proxy of {tmp_path}/other")]:
+    other = f"Compose would run the proxy of {tmp_path}/other/proxy"
+    for source, text in [(".localdev/proxy", None), ("other/proxy", other)]:
         found["services"]["proxy"]["volumes"] = [
             {"type": "bind", "source": f"{tmp_path}/{source}", "target": "/.localdev/proxy"}
         ]

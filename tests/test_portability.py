@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from box import an_etc
 from conftest import Render, Run
 from host import ALIAS_IP as IP
 from host import LABEL
 from laptop import DAEMONS, HOST_ALIAS, Laptop
-from needs import NIGHTLY, need_command, need_namespaces
+from needs import NIGHTLY, need_command, need_root
 from shells import SHELLS, called, shells
 
 VERBS = ("check", "plan", "up", "up", "check", "status", "down --dry-run", "down --yes", "down --yes", "check")
@@ -33,7 +32,8 @@ ip -4 -o address show dev lo | awk '{{ print $4 }}'
 
 def life_on_linux(run: Run, repo: Path, command: list[str]) -> str:
     """Return the life of host-alias in a network namespace, from missing to removed."""
-    need_namespaces()
+    need_root()
+    need_command("unshare", "util-linux")
     need_command("ip", "iproute2")
     inside = ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c"]
     done = run(*inside, LIFE, "life", *command, repo / ".localdev/host-alias", cwd=repo, check=True)
@@ -114,49 +114,9 @@ def test_a_life_on_macos_is_the_same_when_the_shell_is_called(
     assert life_on_macos(mac, [f"/Users/alice/{inside.name}", *options]) == usual_mac_life()
 
 
-# Its arguments are the folder to mount on /etc and the command: the block comes, changes, and goes.
-HOSTS_LIFE = """umount /etc/hosts 2>/dev/null
-mount --bind "$1" /etc || exit 125
-shift
-for verb in remove add add remove remove; do
-	printf -- '-- %s\\n' "$verb"
-	"$@" "$verb" --yes 2>&1 </dev/null
-	printf -- '-- exit %s\\n' "$?"
-	cat /etc/hosts
-done
-"""
-
-
-@shells
-def test_the_block_in_etc_hosts_is_the_same_under_every_shell(
-    shell: str, rendered: Render, run: Run, tmp_path: Path
-) -> None:
-    need_namespaces()
-    original = "127.0.0.1\tlocalhost\n10.0.0.1 a\\nb"
-    inside = ["unshare", "--mount", "--propagation", "private", "sh", "-c", HOSTS_LIFE, "life"]
-    lives = []
-    for name, command in (("usual", ["sh"]), ("shell", called(shell))):
-        etc = an_etc(tmp_path / name, original.encode()).parent
-        done = run(*inside, etc, *command, ".localdev/sh/hosts.sh", cwd=rendered(), check=True)
-        assert done.stderr == ""
-        assert [path.name for path in etc.glob("hosts*")] == ["hosts"]
-        lives.append(done.stdout)
-    assert lives[1] == lives[0]
-    codes, texts = zip(*(part.split("\n", 1) for part in lives[1].split("-- exit ")[1:]), strict=True)
-    assert set(codes) == {"0"}
-    domain = "my-app-s-repo.localhost"
-    added = f"# >>> localdev {domain}\n127.0.0.1 {domain} web.{domain}\n# <<< localdev {domain}\n"
-    first, rest = original.split("\n")
-    assert [text.split("-- ")[0] for text in texts] == [
-        original,
-        *[f"{first}\n{added}{rest}"] * 2,
-        *[original] * 2,
-    ]
-
-
 SCRIPTS = {
-    *("host-alias", "sh/common.sh", "sh/darwin.sh", "sh/hosts.sh", "sh/job.sh", "sh/linux.sh", "sh/os.sh"),
-    *("sh/ports.sh", "sh/stack.sh", "proxy/entrypoint.sh"),
+    "host-alias",
+    *(f"sh/{name}.sh" for name in ("common", "darwin", "job", "linux", "os", "update-pr")),
 }
 
 
@@ -179,25 +139,8 @@ def test_no_script_is_left_out(rendered: Render) -> None:
 
 
 @shells
-def test_the_urls_are_the_same_under_every_shell(shell: str, rendered: Render, run: Run) -> None:
-    repo = rendered(native_services="web:3000 api:4000")
-    done = run(*called(shell), ".localdev/sh/stack.sh", "urls", cwd=repo)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert [line.split()[:2] for line in done.stdout.splitlines()[:-1]] == [
-        ["web", "http://my-app-s-repo.localhost:8080/"],
-        ["web", "http://web.my-app-s-repo.localhost:8080/"],
-        ["api", "http://api.my-app-s-repo.localhost:8080/"],
-    ]
-    assert done.stdout == run("sh", ".localdev/sh/stack.sh", "urls", cwd=repo).stdout
-
-
-@shells
 def test_a_usage_error_is_one_line_under_every_shell(shell: str, rendered: Render, run: Run) -> None:
     repo = rendered()
-    for script, line in (
-        ("sh/stack.sh", "localdev: say up, down, status, doctor, reload, tls, urls, env or copier\n"),
-        ("sh/hosts.sh", "localdev: say add or remove\n"),
-        ("host-alias", "host-alias: say what to do: check, up, plan, down or status; see --help\n"),
-    ):
-        done = run(*called(shell), repo / ".localdev" / script, cwd=repo)
-        assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+    done = run(*called(shell), repo / ".localdev/host-alias", cwd=repo)
+    line = "host-alias: say what to do: check, up, plan, down or status; see --help\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)

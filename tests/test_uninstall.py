@@ -20,19 +20,20 @@ import pytest
 from box import USUAL_HOSTS, Box, an_etc, finish, need_box
 from conftest import Render, Run, as_data
 from fakemac.commands.base import State
-from host import LABEL
+from host import ALIAS_IP, LABEL
 from laptop import REPO, Laptop
 from needs import NIGHTLY
 from running import running_stack
+from settings import Settings
+from sites import compose_config
 from versions import commit
 
 DOMAIN = "shop.test"
 ANSWERS = {"web_domain": DOMAIN, "native_services": "web:3000 api:4000", "databases": "[postgres]"}
 # An engine on which nothing is, and a Compose that knows our services.
-CONFIG = {
-    "name": "x",
-    "services": {name: {"labels": {"local.host-alias.service": name}} for name in ("proxy", "postgres")},
-}
+CONFIG = compose_config(
+    Settings("a.b", ALIAS_IP, DOMAIN, 8080, 8443, {"postgres": "postgresql://127.0.0.1:${POSTGRES_PORT:-5432}"})
+)
 DOCKER = f"#!/bin/sh\ncase $* in *'config --format json') printf '%s' '{json.dumps(CONFIG)}' ;; esac\n"
 
 

@@ -71,6 +71,9 @@ class Checkout:
                 refusals += owners.strangers(self.config, found, names)
             except compose.UnknownError:
                 pass
+        # A service of a profile that is off does not start.
+        if not services and any(service.get("profiles") for service in self.config["services"].values()):
+            services = start.active_services(self.words)
         refusals += ports.busy(self.config, services, found)
         if refusals:
             raise Stop(*refusals)

@@ -133,9 +133,10 @@ def container_of(id: str, names: str, *fields: str) -> Container:
 
 
 def published_ports(text: str) -> frozenset[int]:
-    """Return the ports of this machine in a column of `docker ps`: 127.0.0.1:8080->80/tcp, [::]:9000-9001->9000-9001/tcp."""
+    """Return the ports of 127.0.0.1 and ::1 in a column of `docker ps`: 0.0.0.0:8080->80/tcp, [::1]:90-91->90-91/tcp."""
     found: set[int] = set()
-    for first, last in re.findall(r":([0-9]+)(?:-([0-9]+))?->[0-9-]+/tcp", text):
+    address = r"(?:^|, )(?:127[.]0[.]0[.]1|0[.]0[.]0[.]0|\[?::1?\]?)?"
+    for first, last in re.findall(address + ":([0-9]+)(?:-([0-9]+))?->[0-9-]+/tcp", text):
         found.update(range(int(first), int(last or first) + 1))
     return frozenset(found)
 

@@ -17,7 +17,7 @@ IN_THE_WAY = {"127.0.0.1", "*", "::", "::1"}
 # Processes that hold a container's port, as this machine sees them.
 ENGINES = re.compile(
     "docker|com.docke|vpnkit|OrbStack|limactl|gvproxy|qemu-|rancher|wslrelay|rootless|slirp4netns|pasta|conmon|podman|"
-    "containerd|nerdctl",
+    "containerd|nerdctl|ssh$",
     re.I,
 )
 
@@ -33,7 +33,7 @@ class Port:
 
 def published(config: dict[str, Any], services: Iterable[str]) -> list[Port]:
     """Return the ports of TCP that `services` publish on 127.0.0.1 or on all addresses, all services' where none is named."""
-    found = []
+    found: dict[tuple[str, int, str], Port] = {}
     ours = our_services(config)
     for name in list(services) or list(config.get("services") or {}):
         about = (config.get("services") or {}).get(name) or {}
@@ -41,8 +41,10 @@ def published(config: dict[str, Any], services: Iterable[str]) -> list[Port]:
             text = str(port.get("published") or "")
             here = port.get("host_ip", "") in ("", "127.0.0.1", "0.0.0.0", "::", "::1")
             if here and text.isdigit() and int(text) and port.get("protocol") != "udp":
-                found.append(Port(int(text), name, variable(about, name, port) if name in ours else ""))
-    return found
+                # On 127.0.0.1 and on ::1 it is one port.
+                one = Port(int(text), name, variable(about, name, port) if name in ours else "")
+                found.setdefault((name, one.number, str(port.get("target"))), one)
+    return list(found.values())
 
 
 def variable(service: dict[str, Any], name: str, port: dict[str, Any]) -> str:
@@ -99,8 +101,10 @@ def who(number: int, listeners: list[Any], project: str, containers: list[Contai
                 f" of the project {container.project}" if container.project else ""
             )
     pids = [pid for listener in listeners for pid in listener[2]]
-    name = system.process(pids[0])[0] if pids else next((listener[3] for listener in listeners if listener[3]), "")
-    if containers is None and ENGINES.match(name):
+    told = next((listener[3] for listener in listeners if listener[3]), "")
+    name = (pids and system.process(pids[0])[0]) or told
+    # On Linux root's processes have no name for others.
+    if containers is None and (not name or ENGINES.match(name)):
         return None
     if pids:
         return f"{name or 'a process'} (pid {pids[0]})"

@@ -122,6 +122,9 @@ def published(settings: Settings, config: dict[str, Any]) -> Published:
     http, https = (
         port_of("proxy", name, str(variables.get(name))) for name in ("LOCALDEV_HTTP_PORT", "LOCALDEV_HTTPS_PORT")
     )
+    # Compose makes one of two that are the same.
+    if http == https:
+        raise PortError(f"LOCALDEV_HTTP_PORT and LOCALDEV_HTTPS_PORT are both {http}. Give one of them another number")
     return Published(http, https, databases, has_gateway(settings, config))
 
 

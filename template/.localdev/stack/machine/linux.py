@@ -76,7 +76,8 @@ def _address(text: str) -> str:
     if len(packed) == 4:
         return "*" if packed == bytes(4) else socket.inet_ntoa(packed)
     six = ipaddress.IPv6Address(packed)
-    return str(six.ipv4_mapped or six)
+    text = str(six.ipv4_mapped or six)
+    return "*" if text == "0.0.0.0" else text
 
 
 def _owners(inodes: set[str]) -> dict[str, list[int]]:
