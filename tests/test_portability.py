@@ -116,7 +116,7 @@ def test_a_life_on_macos_is_the_same_when_the_shell_is_called(
 
 SCRIPTS = {
     "host-alias",
-    *(f"sh/{name}.sh" for name in ("common", "darwin", "job", "linux", "os", "update-pr")),
+    *(f"sh/{name}.sh" for name in ("common", "darwin", "job", "linux", "os")),
 }
 
 

@@ -31,9 +31,7 @@ LISTEN = """
 import ctypes, json, os, socket, sys
 address, ports, user, fork = json.loads(sys.argv[1])
 if user:
-    os.setgroups([])
-    os.setgid(user)
-    os.setuid(user)
+    os.setgroups([]), os.setgid(user), os.setuid(user)
     ctypes.CDLL(None).prctl(4, 1)  # PR_SET_DUMPABLE: as if that user had started it
 listening = []
 for port in ports:
@@ -123,15 +121,11 @@ def net(tmp_path: Path) -> Iterator[Network]:
     network.holder.communicate()
 
 
-# ---- what is busy, on Linux
-
-
 def test_a_listener_in_the_way_of_127_0_0_1_or_of_1_is_named_and_no_other(net: Network) -> None:
     for at, listed in {
         **{address: address for address in ("127.0.0.1", "127.0.0.2", ALIAS_IP, "::1", "::")},
-        "0.0.0.0": "*",
-        "::ffff:127.0.0.1": "127.0.0.1",  # as Java does it
-        "::ffff:0.0.0.0": "*",
+        **{f"::ffff:{address}": address for address in ("127.0.0.1", ALIAS_IP)},  # as Java does it
+        **dict.fromkeys(("0.0.0.0", "::ffff:0.0.0.0"), "*"),
     }.items():
         with net.listen(8080, at=at) as somebody:
             ((address, port, pids, name),) = net.say("linux.listeners()")
@@ -163,9 +157,6 @@ def test_a_process_of_another_user_comes_with_the_command_that_names_it(net: Net
         assert net.busy(become=alice, stack=stack) == [known, taken(6379, hidden, "REDIS_PORT", 6380)]
         # An engine's proxy looks like that: when none answers, Compose shall say why.
         assert net.busy(become=alice, stack=stack, containers=None) == [known]
-
-
-# ---- whose containers they are
 
 
 def test_a_port_of_our_own_container_is_free_and_of_another_one_it_is_named(net: Network) -> None:
@@ -201,9 +192,6 @@ def test_while_the_engine_is_silent_its_processes_are_left_to_compose(net: Netwo
         assert net.busy(containers=None) == [redis]
         # This one answers and has no such container: the process is another engine's.
         assert net.busy() == [taken(8080, engine, "LOCALDEV_HTTP_PORT", 8081), redis]
-
-
-# ---- which ports are ours
 
 
 def test_the_ports_that_compose_publishes_are_looked_at_each_with_what_moves_it(repo: Render, run: Run) -> None:
@@ -243,9 +231,6 @@ def test_the_services_that_arguments_of_up_name() -> None:
         "--attach web --no-attach db --exit-code-from web --wait-timeout 3 worker": ["worker"],
     }.items():
         assert compose.services_in(text.split()) == services, text
-
-
-# ---- make dev-up
 
 
 def test_dev_up_starts_nothing_and_says_each_busy_port_of_what_would_start(
@@ -351,14 +336,11 @@ def test_what_has_a_port_of_the_real_engine_is_named_before_a_container_starts(
     need_engine()
     env = {"LOCALDEV_HTTP_PORT": "18180", "LOCALDEV_HTTPS_PORT": "18543", "LOCALDEV_HOST": "host-gateway"}
     proxy = "the container ports-test-proxy-1 of the project ports-test"
-    lines = [
-        f"localdev: {taken(18180, proxy, 'LOCALDEV_HTTP_PORT', 18181)}",
-        f"localdev: {taken(18543, proxy, 'LOCALDEV_HTTPS_PORT', 18544)}",
-    ]
+    lines = [taken(18180, proxy, "LOCALDEV_HTTP_PORT", 18181), taken(18543, proxy, "LOCALDEV_HTTPS_PORT", 18544)]
     with running_stack(rendered, run, tmp_path, env, project_slug="ports-test") as stack:
         # The same repo under a new name is another project, too: its old containers are in the way.
         for here, name in ((repo(project_slug="ports-test-two"), {}), (stack.repo, {"COMPOSE_PROJECT_NAME": "three"})):
             done = run("make", "dev-up", cwd=here, env=env | name)
             assert done.returncode != 0
-            assert set(lines) <= set(done.stderr.splitlines())
+            assert {f"localdev: {line}" for line in lines} <= set(done.stderr.splitlines())
             assert run("docker", "compose", "ps", "--all", "--quiet", cwd=here, env=env | name).stdout == ""

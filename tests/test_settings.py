@@ -48,6 +48,8 @@ def test_a_port_that_is_none_is_refused_with_its_variable(tmp_path: Path) -> Non
                 published(answers, compose_config(answers, **{service: value}))
             said = re.sub("[^ -~]", "?", value)
             assert str(caught.value) == f"{name}_PORT is {said}, which is no port. Give it a number from 1 to 65535"
+    with pytest.raises(PortError, match="LOCALDEV_HTTP_PORT and LOCALDEV_HTTPS_PORT are both 8443"):
+        published(answers, compose_config(answers, http=8443))
 
 
 # How https://docs.docker.com/compose/how-tos/environment-variables/variable-interpolation/#env-file-syntax writes a value.

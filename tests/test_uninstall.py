@@ -229,7 +229,12 @@ def test_what_the_readme_says_leaves_everything_as_it_was(machine: UsedMachine, 
     assert isinstance(machine, UsedMac) or "nft list ruleset" in used
 
     commands, names = how_to_undo(machine.repo())
-    assert commands == ["make dev-down ARGS=--volumes", "make dev-hosts-down", "make dev-alias-down"]
+    assert commands == [
+        "make dev-down ARGS=--volumes",
+        "make dev-hosts-down",
+        "make dev-tls ARGS=--off",
+        "make dev-alias-down",
+    ]
     for command in commands:
         code, text = typed(machine, *command.split()[1:])
         assert code == 0, text
