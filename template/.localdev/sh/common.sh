@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh disable=SC2034,SC2154 # the scripts and their parts share their variables
-# What host-alias and hosts.sh share: messages, host-alias.conf, asking, one sudo. Each of them sets program, its name in
-# messages, and temporary, the file that root writes before it takes another one's place; and defines explain_failure.
+# What host-alias does on every system: messages, host-alias.conf, asking, one sudo. The caller must set $program (the name in
+# messages) and $temporary (root writes here, then renames), and define explain_failure.
 
 newline='
 '
