@@ -38,7 +38,9 @@ def test_make_examples_renders_the_files_as_they_are_and_keeps_what_git_ignores(
     made = clone / "examples/rendered"
     # What an earlier version made. Makefile and routes are files that Copier does not overwrite.
     old = [made / name for name in ("shop/.localdev/sh/old.sh", "minimal/Makefile", "shop/.localdev/routes")]
-    kept = [made / name for name in ("minimal/.env", "shop/.localdev/stack/__pycache__/x.pyc", "shop/api/node_modules/x")]
+    kept = [
+        made / name for name in ("minimal/.env", "shop/.localdev/stack/__pycache__/x.pyc", "shop/api/node_modules/x")
+    ]
     for path in (*old, *kept):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("old\n")
