@@ -30,7 +30,6 @@ MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
 ROUTES = ".localdev/routes"
 OUR_COMPOSE = ".localdev/compose.yaml"
 SNIPPETS = ".localdev/proxy/custom/"
-# It follows from routes: `make dev-up` writes it.
 
 
 def git(root: Path, *arguments: str, stdin: str = "") -> str:

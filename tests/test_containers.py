@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from conftest import PARTS, PROJECT, Run
-from needs import need_engine
+from needs import need_compose
 from versions import commit
 
 
@@ -50,12 +50,12 @@ def test_a_database_is_one_file_and_one_line(source: Path, copier: Run, run: Run
     )
     env = run("make", "-s", "dev-env", cwd=repo, env={"VALKEY_PORT": "6390"}, check=True).stdout
     assert "export VALKEY_URL='valkey://:dev@127.0.0.1:6390/0'\n" in env
-    need_engine()
+    need_compose()
     found = json.loads(run("docker", "compose", "config", "--format", "json", cwd=repo, check=True).stdout)
     assert found["services"]["valkey"]["image"] == "valkey:8-alpine"
     assert found["services"]["valkey"]["ports"][0]["published"] == "6380"
     assert found["services"]["valkey"]["extra_hosts"] == ["host-alias=10.254.254.254"]
-    assert set(found["volumes"]) == {"localdev-redis8-data", "localdev-valkey8-data"}
+    assert set(found["volumes"]) == {"localdev-proxy", "localdev-redis8-data", "localdev-valkey8-data"}
     refused = copier(
         *("copy", "--trust", "--defaults", "-ddatabases=[valkey]", "-dweb_port=6380", source, repo / "x"), cwd=source
     )

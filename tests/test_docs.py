@@ -280,7 +280,7 @@ def test_a_mistake_is_refused(checker: Checker) -> None:
         "`host-alias: 10.0.0.1 is not on lo0 and nothing adds it at boot. Run: make dev-alias`": "`host-alias: 10.0.0.1 is not on lo0 and nothing adds it at start. Run: make dev-alias`",
         "| message |\n| --- |\n| `Updating is only supported in git-tracked templates` |": "| message |\n| --- |\n| `Updating is supported in git-tracked templates` |",
         "```\nok    alias    10.254.254.254/32 is on lo\n```": "```\nok    alias    10.254.254.254/32 stays on lo\n```",
-        "`.localdev/routes.awk`": "`.localdev/route.awk`",
+        "`.localdev/stack/routes.py`": "`.localdev/stack/route.py`",
         "`LOCALDEV_HTTP_PORT`": "`LOCALDEV_PORT`",
     }
     for fine, mistake in mistakes.items():

@@ -37,21 +37,23 @@ def clone(project: Path, tmp_path: Path) -> Path:
 def test_make_examples_renders_the_files_as_they_are_and_keeps_what_git_ignores(clone: Path, run: Run) -> None:
     made = clone / "examples/rendered"
     # What an earlier version made. Makefile and routes are files that Copier does not overwrite.
-    old = [made / name for name in ("shop/.localdev/sh/old.awk", "minimal/Makefile", "shop/.localdev/routes")]
-    kept = [made / name for name in ("minimal/.env", "shop/.localdev/tls.pem", "shop/api/node_modules/x")]
+    old = [made / name for name in ("shop/.localdev/sh/old.sh", "minimal/Makefile", "shop/.localdev/routes")]
+    kept = [
+        made / name for name in ("minimal/.env", "shop/.localdev/stack/__pycache__/x.pyc", "shop/api/node_modules/x")
+    ]
     for path in (*old, *kept):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("old\n")
     shutil.copy(clone / "template/.localdev/.gitignore", made / "shop/.localdev")
     shutil.copy(clone / "examples/shop/.gitignore", made / "shop")
     # Nothing of this is committed.
-    (clone / "template/.localdev/sh/env.awk").rename(clone / "template/.localdev/sh/environment.awk")
+    (clone / "template/.localdev/stack/environment.py").rename(clone / "template/.localdev/stack/env.py")
     for name in ("template/Makefile", "examples/shop/.localdev/routes"):
         (clone / name).write_text("# new\n")
     make_examples(clone, run)
     assert {path.read_text() for path in kept} == {"old\n"}
     assert not old[0].exists()
-    assert {path.name for path in made.glob("*/.localdev/sh/env*")} == {"environment.awk"}
+    assert {path.name for path in made.glob("*/.localdev/stack/env*")} == {"env.py"}
     assert (made / "minimal/Makefile").read_text() == (made / "shop/.localdev/routes").read_text() == "# new\n"
     assert 'name: "shop"' in (made / "shop/compose.yaml").read_text()
     assert "rendered" not in run("git", "status", "--porcelain", "-uall", cwd=clone, check=True).stdout

@@ -22,50 +22,31 @@ from shells import scripts
 from versions import commit
 
 USERS = {"Makefile", "compose.yaml", ".localdev/routes"}
-ALWAYS = USERS | {
+
+
+def below(folder: str, names: str) -> set[str]:
+    """Return the paths of `names`, words, in `folder` of .localdev."""
+    return {f".localdev/{folder}{name}" for name in names.split()}
+
+
+ALWAYS = {
+    *USERS,
     ".copier-answers.localdev.yml",
-    *(f".localdev/{name}" for name in ("README.md", "compose.yaml", "host-alias", "localdev.mk", "routes.awk")),
-    *(f".localdev/host-alias.{kind}" for kind in ("conf", "plist", "service")),
-    *(f".localdev/sh/{name}.sh" for name in ("common", "darwin", "hosts", "job", "linux", "os", "ports", "stack")),
-    *(".localdev/sh/env.awk", ".localdev/sh/hosts.awk", ".localdev/sh/ports.awk"),
-    *(f".localdev/stack/{name}.py" for name in ("__main__", "compose", "owners", "settings")),
-    *(f".localdev/{name}" for name in (".gitattributes", ".gitignore", "LICENSE", "ruff.toml")),
-    *(
-        f".localdev/doctor/{name}.py"
-        for name in ("__main__", "alias", "darwin", "engine", "finding", "firewall", "frameworks", "linux", "names")
-    ),
-    *(
-        f".localdev/doctor/{name}"
-        for name in (
-            "project.py",
-            "report.py",
-            "routes.py",
-            "schema.json",
-            "services.py",
-            "stack.py",
-            "system.py",
-            "tools.py",
-        )
-    ),
-}
-PROXY = ALWAYS | {
-    *(".localdev/names.yaml", ".localdev/proxy/entrypoint.sh", ".localdev/proxy/pages.awk"),
-    *(
-        f".localdev/proxy/pages/{page}.{kind}"
-        for page in ("dashboard", "down", "no-route")
-        for kind in ("html", "txt", "json.source")
-    ),
-    *(".localdev/proxy/pages/style.css", ".localdev/proxy/pages/script.js"),
+    *below("", "README.md compose.yaml host-alias host-alias.conf host-alias.plist host-alias.service localdev.mk"),
+    *below("", ".gitattributes .gitignore LICENSE ruff.toml"),
+    *below("sh/", "common.sh darwin.sh job.sh linux.sh os.sh"),
+    *below("stack/", "__main__.py certificate.py checkout.py compose.py environment.py hosts.py nginx.py owners.py"),
+    *below("stack/", "pages.py ports.py proxy.py remove.py root.py routes.py settings.py start.py state.py tools.py"),
+    *below("stack/", "urls.py machine/__init__.py machine/darwin.py machine/linux.py"),
+    *below("doctor/", "__main__.py alias.py engine.py finding.py firewall.py frameworks.py names.py probes.py"),
+    *below("doctor/", "project.py report.py schema.json services.py stack.py"),
 }
 FILES = {
     "none": ALWAYS,
-    "nginx": PROXY
-    | {
-        *(
-            f".localdev/proxy/nginx/{name}.conf"
-            for name in ("location", "nginx", "no-route", "page", "pages", "server", "upstream")
-        ),
-        ".localdev/proxy/nginx/nginx.awk",
+    "nginx": {
+        *ALWAYS,
+        *below("proxy/", "headers.conf http.conf nginx.conf no-route.conf page.conf server.conf"),
+        *below("proxy/pages/", "dashboard.html down.html frame.html no-route.html"),
     },
 }
 DATABASES = ("postgres", "mysql", "redis", "mongodb")
@@ -200,18 +181,23 @@ def check_containers(compose: dict[str, Any], answers: dict[str, str]) -> None:
     """Check the Compose file that `answers` made."""
     chosen = yaml.safe_load(answers["databases"])
     assert list(compose["services"]) == (["proxy"] if answers["web_proxy"] != "none" else []) + chosen
-    assert set(compose.get("volumes", {})) == {VOLUMES[name] for name in chosen}
+    own = {"localdev-proxy"} if answers["web_proxy"] != "none" else set()
+    assert set(compose.get("volumes", {})) == own | {VOLUMES[name] for name in chosen}
     for name, service in compose["services"].items():
         assert re.fullmatch(r"[a-z]+:[0-9]+(\.[0-9]+)?(-alpine)?", service["image"])
         assert service["healthcheck"]["test"]
         assert "start_interval" not in service["healthcheck"]  # an error on engines before 25
         for port in service["ports"]:
-            # The proxy has the same number inside as outside; HTTPS has one only when it is on.
-            number = r"127\.0\.0\.1:(\$\{[A-Z_]+PORT:-[0-9]+\}):([0-9]+|\1)"
-            https = r"127\.0\.0\.1:\$\{LOCALDEV_HTTPS_PORT:-\}:\$\{LOCALDEV_HTTPS_PORT:-8443\}"
-            assert re.fullmatch(f"{number}|{https}", port)
+            # The proxy has the same number inside as outside.
+            inside = r"\1" if name == "proxy" else "[0-9]+"
+            assert re.fullmatch(rf"127\.0\.0\.1:(\$\{{[A-Z_]+PORT:-[0-9]+\}}):{inside}", port)
         assert service["extra_hosts"] == ["host-alias:${LOCALDEV_HOST:-10.254.254.254}"]
-        if name != "proxy":
+        if name == "proxy":
+            # Whether HTTPS is on is nothing that Compose knows: its port is always published.
+            variables = [re.findall("LOCALDEV_[A-Z_]+", port)[0] for port in service["ports"]]
+            assert variables == ["LOCALDEV_HTTP_PORT", "LOCALDEV_HTTPS_PORT"]
+            assert service["volumes"] == ["./proxy:/.localdev/proxy:ro,z", "localdev-proxy:/srv"]
+        else:
             assert service["volumes"][0].startswith(f"{VOLUMES[name]}:/")
         assert service["labels"] == {"local.host-alias.service": name}
 
@@ -241,16 +227,18 @@ def test_variables_move_ports_and_host(rendered: Render, run: Run) -> None:
     need_compose()
     here = rendered(databases="[postgres, mysql, redis, mongodb]")
     moved = {"LOCALDEV_HTTP_PORT": "1", "POSTGRES_PORT": "2", "MYSQL_PORT": "3", "REDIS_PORT": "4", "MONGODB_PORT": "5"}
+    moved |= {"LOCALDEV_HTTPS_PORT": "6"}
     done = run("docker", "compose", "config", cwd=here, env=moved | {"LOCALDEV_HOST": "host-gateway"}, check=True)
     services = yaml.safe_load(done.stdout)["services"]
     assert [services[name]["ports"][0]["published"] for name in ("proxy", *DATABASES)] == ["1", "2", "3", "4", "5"]
+    assert [(port["published"], port["target"]) for port in services["proxy"]["ports"]] == [("1", 1), ("6", 6)]
     assert all("host-gateway" in service["extra_hosts"][0] for service in services.values())
 
 
 def test_shell_scripts_are_clean_and_formatting_changes_nothing(rendered: Render, run: Run) -> None:
     here = rendered(github_workflow="true")
     found = scripts(here)
-    assert len(found) == 11
+    assert len(found) == len(files(here) & below("", "host-alias")) + len(list((here / ".localdev/sh").iterdir()))
     # Each file as an editor sees it; `make lint` has shellcheck follow what they read.
     done = run(TOOLS / "shellcheck", "--norc", *found, cwd=here)
     assert done.returncode == 0, done.stdout
@@ -268,19 +256,15 @@ def test_shell_scripts_use_only_what_every_system_has(rendered: Render) -> None:
 
 
 def test_every_function_of_a_script_says_what_it_does(rendered: Render) -> None:
-    """A line above it, whose first word is its name; one line can stand for a group of functions of one line."""
+    """A line above it, whose first word is its name."""
     here = rendered(github_workflow="true")
-    for path in (*scripts(here), *here.rglob("*.awk")):
+    for path in scripts(here):
         before: list[str] = []
         for line in path.read_text().splitlines():
-            found = re.match(r"(?:function ([a-z_]+)\(|([a-z_]+)\(\) \{$)", line)
+            found = re.match(r"([a-z_]+)\(\) \{$", line)
             if found:
-                name = found[1] or found[2]
-                comment = [words for words in before if words.startswith("#")]
-                named = any(re.match(rf"# {name}\b", words) for words in comment)
-                assert named or (line.endswith("}") and before), f"{path.name}: {name}"
-            # A group ends with a blank line.
-            before = [*before, line] if line.startswith(("#", "function")) else []
+                assert any(re.match(rf"# {found[1]}\b", words) for words in before), f"{path.name}: {found[1]}"
+            before = [*before, line] if line.startswith("#") else []
 
 
 def test_the_doctor_knows_which_bridges_the_guard_lets_in(rendered: Render) -> None:
@@ -346,10 +330,8 @@ def test_reviews_fold_what_is_not_theirs_to_read_but_nothing_that_root_runs(
     counted = {name for name in names if (name, "linguist-vendored") not in sets}
     read = {name for name in names if (name, "linguist-generated") not in sets}
     assert counted == USERS | {".copier-answers.localdev.yml"}
-    shown = {
-        f".localdev/sh/{name}.sh" for name in ("common", "darwin", "hosts", "job", "linux", "os", "ports", "stack")
-    }
-    shown |= {f".localdev/host-alias{end}" for end in ("", ".conf", ".plist", ".service")}
+    shown = below("", "host-alias host-alias.conf host-alias.plist host-alias.service stack/hosts.py stack/root.py")
+    shown |= below("sh/", "common.sh darwin.sh job.sh linux.sh os.sh")
     assert read == counted | shown
 
 
@@ -378,6 +360,6 @@ def test_a_files_name_and_its_first_bytes_promise_what_it_is(rendered: Render) -
             tomllib.loads(text)
         elif path.suffix == ".py":
             ast.parse(text)
-        if path.suffix in (".sh", ".py", ".awk", ".conf", ".mk") and path.name != "host-alias.conf":
+        if path.suffix in (".sh", ".py", ".conf", ".mk") and path.name != "host-alias.conf":
             assert "SPDX-License-Identifier: MIT" in text.splitlines()[:2][-1 if text.startswith("#!") else 0], name
     assert (here / ".localdev/LICENSE").read_bytes() == (PROJECT / "LICENSE").read_bytes()

@@ -112,10 +112,9 @@ def test_a_service_of_the_same_name_is_found(repo: Render, run: Run) -> None:
 
 def test_ignored_files_are_named(repo: Render, run: Run) -> None:
     here = repo()
-    (here / ".gitignore").write_text("*.conf\n!.localdev/proxy/nginx/*.conf\n*.pem\n*.own\n")
-    for name in ("tls.pem", "proxy/custom/mine.own"):  # not generated: no update deletes them
-        (here / ".localdev" / name).parent.mkdir(parents=True, exist_ok=True)
-        (here / ".localdev" / name).write_text("mine")
+    (here / ".gitignore").write_text("*.conf\n!.localdev/proxy/*.conf\n*.own\n")
+    (here / ".localdev/proxy/custom").mkdir()
+    (here / ".localdev/proxy/custom/mine.own").write_text("mine")  # not generated: no update deletes it
     run("git", "init", "-q", cwd=here, check=True)
     (line, _) = hook(here, run)
     assert line == (

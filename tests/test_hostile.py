@@ -14,9 +14,9 @@ import re
 import shlex
 import shutil
 import string
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis
@@ -24,25 +24,38 @@ import pexpect
 import pytest
 import yaml
 from copier import Settings, run_copy
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from box import SUDO, UNITS, Box, HostsBox, need_box
+import compose
+import environment
+import nginx
+import pages
+import proxy
+import routes
+import settings
+import start
+import urls
+from box import SUDO, UNITS, USUAL_HOSTS, Box, HostsBox, need_box
 from conftest import GOOD, LOCALDEV, TOOLS, Render, Run
+from fakes import Repo
 from fast_copier import COMMAND
 from host import ALIAS_IP as IP
 from host import LABEL
 from laptop import HOST_ALIAS, PLIST, REPO, Laptop
-from needs import NIGHTLY, examples, need_command, need_compose, need_namespaces
+from needs import NIGHTLY, examples, need_command, need_compose, need_namespaces, need_root
 from questionnaire import QUESTIONS, Copier, unit
+from routes import Route
 from shells import scripts
+from sites import CONF, compose_config, read_settings, site_of
+from urls import Site
 from versions import ANSWERS, commit, release
 
 # Nothing is remembered and nothing is random: what failed once fails for everybody.
 set_hypothesis_home_dir(os.devnull + "/none")
 every_time = functools.partial(
-    settings,
+    hypothesis.settings,
     derandomize=True,
     database=None,
     deadline=None,
@@ -51,25 +64,17 @@ every_time = functools.partial(
 
 # --- what could mean something to somebody ----------------------------------------------------------------------------
 
-SHELL_WORDS = r"""
+WORDS = r"""
 $(>canary) `>canary` ;>canary |id &&id & >canary <x ' " \ !! ~ ${IFS} $IFS $$ $@ * ? [a] {a,b} # --help -e - -- =
 a=b AS_ROOT END_OF_FILE END_OF_BLOCK := ${X:-y} .PHONY: $(eval) ${file}
-"""
-YAML_WORDS = """
 *a &a !!python/object:os.system --- ... null yes 0x1f 1e3 1.e5 .inf 2001-01-01 ] } [ { , | >
-"""
-TEMPLATE_WORDS = r"""
 }; $uri ~^/ {$HOME} {http.request.uri} %n %i %% %s ${x} @/bin/sh +/bin/sh {# #} \n \x41 @up@
 """
 NASTY = [
-    # shell, make
-    *SHELL_WORDS.split(),
+    # shell, make; YAML, JSON, XML; nginx, other templates, systemd, Jinja, printf
+    *WORDS.split(),
     *("$(shell id)", "; touch canary", "include /etc/passwd"),
-    # YAML, JSON, XML
-    *YAML_WORDS.split(),
     *(": ", "- ", " #", "%YAML 1.2", "<b>", "]]>", "<!--", "-->", "&amp;", "<?x?>"),
-    # nginx, other templates, systemd, Jinja, awk, printf
-    *TEMPLATE_WORDS.split(),
     *("server {", "<% env `HOME` %>", '<!--# include file="x" -->', "{{ 7 * 7 }}", "{% raw %}"),
     # terminals, lines, encodings
     *("\x1b[2J", "\x1b]0;x\x07", "\x9b31m", "\n", "\r", "\r\n", "\t"),
@@ -97,40 +102,31 @@ characters = st.sampled_from(
 LIKE = ("0123456789", "abcdefxyz", "AEFXZ")
 
 
+HOWS = "as-it-is " * 3 + "alike " * 2 + "character " * 4 + "in instead before behind twice long digit"
+
+
 @st.composite
 def mutated(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> str:
     """One of `texts`, or one that is nearly so."""
-    text = draw(texts)
-    hows = (
-        ["as it is"] * 3
-        + ["alike"] * 2
-        + ["character"] * 4
-        + ["in", "instead", "before", "behind", "twice", "long", "digit"]
-    )
-    how = draw(st.sampled_from(hows))
-    at = draw(st.integers(0, max(len(text) - 1, 0)))
+    text, how = draw(texts), draw(st.sampled_from(HOWS.split()))
+    places = st.integers(0, max(len(text) - 1, 0))
+    at = draw(places)
     if how == "character":
         return text[:at] + draw(characters) + text[at + draw(st.integers(0, 1)) :]
     if how in ("in", "instead"):
         return text[:at] + draw(nasty) + text[at + (how == "instead") :]
-    if how == "before":
-        return draw(nasty) + text
-    if how == "behind":
-        return text + draw(nasty)
+    if how in ("before", "behind"):
+        return draw(nasty) + text if how == "before" else text + draw(nasty)
     if how == "twice":
         return draw(st.sampled_from([text + text, text.upper(), f"{text} {text}"]))
     if how == "digit":  # of another script
-        digits = [at for at, character in enumerate(text) if character in LIKE[0]]
-        at = draw(st.sampled_from(digits or [0]))
-        return (
-            text[:at] + chr(draw(st.sampled_from([0xFF10, 0x660])) + int(text[at])) + text[at + 1 :] if digits else text
-        )
+        zero = draw(st.sampled_from([0xFF10, 0x660]))
+        return text[:at] + re.sub("[0-9]", lambda found: chr(zero + int(found[0])), text[at:], count=1)
     if how == "long" and text:
         return text[:at] + text[at] * draw(st.sampled_from([2, 63, 64, 100, 190, 254])) + text[at:]
-    if how == "alike":
-        for at in draw(st.lists(st.integers(0, max(len(text) - 1, 0)), max_size=4)) if text else []:
-            like = next((some for some in LIKE if text[at] in some), text[at])
-            text = text[:at] + draw(st.sampled_from(like)) + text[at + 1 :]
+    for at in draw(st.lists(places, max_size=4)) if how == "alike" and text else []:
+        like = next((some for some in LIKE if text[at] in some), text[at])
+        text = text[:at] + draw(st.sampled_from(like)) + text[at + 1 :]
     return text
 
 
@@ -145,7 +141,6 @@ MARKS = {
     "web_domain": "zmarkz.test",
     "web_port": 7001,
 }
-SEARCHED: dict[str, list[str]] = {}
 
 
 def replaced(seen: Any, values: dict[str, str]) -> Any:
@@ -167,25 +162,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Copier:
 
 
 def patterns(name: str) -> list[str]:
-    """Return the patterns for which the validator of question `name` searches in a good answer."""
-    if not SEARCHED:
-        with tempfile.TemporaryDirectory() as folder:
-            copier = Copier(Path(folder))
-            search = copier.worker.jinja_env.filters["regex_search"]
-            for question in QUESTIONS:
-                found = SEARCHED.setdefault(question, [])
-
-                def note(
-                    value: str, pattern: str, *more: Any, found: list[str] = found, question: str = question
-                ) -> Any:
-                    if value and value in str(MARKS.get(question)):
-                        found.append(pattern)
-                    return search(value, pattern, *more)
-
-                copier.worker.jinja_env.filters["regex_search"] = note
-                copier.worker.jinja_env.cache.clear()
-                copier.ask(**({question: MARKS[question]} if question in MARKS else {}))
-    return SEARCHED[name]
+    """Return the patterns for which the validator of question `name` searches."""
+    return [one.replace(r"\\", "\\") for one in re.findall(r"regex_search\('([^']+)'\)", QUESTIONS[name]["validator"])]
 
 
 def https_of(port: int) -> int:
@@ -232,8 +210,8 @@ def answers(name: str) -> st.SearchStrategy[Any]:
     assert name in MARKS, f"give {name} a mark"
     good = [st.sampled_from(GOOD.get(name, [MARKS[name]])), st.one_of(*(st.from_regex(one) for one in patterns(name)))]
     if name == "alias_ip":
-        numbers = st.lists(st.integers(0, 256), min_size=3, max_size=3)
-        good.append(numbers.map("10.{0[0]}.{0[1]}.{0[2]}".format))
+        numbers = st.lists(st.integers(0, 256), min_size=4, max_size=4)
+        good += [numbers.map(ip.format) for ip in (*["10.{0[0]}.{0[1]}.{0[2]}"] * 2, "{0[0]}.{0[1]}.{0[2]}.{0[3]}")]
     if " " in MARKS[name]:
         good.append(st.lists(st.from_regex(patterns(name)[0]), max_size=6).map("  ".join))
     good = st.sampled_from(good).flatmap(lambda texts: texts)
@@ -249,32 +227,18 @@ def check_refusal(name: str, value: Any, error: Exception) -> None:
     assert not re.search(r"[\0-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e]", said), said
 
 
-def assert_services(files: dict[str, Any], given: str) -> None:
-    """Check that the seeded routes and the names of the proxy are those of the services `given`."""
-    services = [service.split(":") for service in given.split()]
-    domain = MARKS["web_domain"]
-    lines = files["template/.localdev/routes.jinja"]
-    first = services[:1] and [["/", f"{services[0][0]}."]]
-    assert [line.split() for line in lines] == [
-        [name, port, *(first[0] if number == 0 else [])] for number, (name, port) in enumerate(services)
-    ]
-    proxy = files["template/.localdev/names.yaml.jinja"]["services"]["proxy"]
-    assert proxy["networks"]["default"]["aliases"] == [domain, *(f"{name}.{domain}" for name, _ in services)]
+def read_back(files: dict[str, Any], folder: Path) -> tuple[settings.Settings, list[Route]]:
+    """Return what stack/ reads in the configuration and the seeded routes of `files`."""
+    for name in ("host-alias.conf", "routes"):
+        (folder / name).write_text("\n".join(files[f"template/.localdev/{name}.jinja"]))
+    answers = settings.read(str(folder / "host-alias.conf"))
+    return answers, routes.read(str(folder / "routes"), answers.domain)
 
 
-def assert_routes_are_read(here: Copier, accepted: set[str], run: Run, folder: Path) -> None:
-    """Check that routes.awk takes the seeded routes of all `accepted` services as they are."""
-    for given in sorted(accepted):
-        services = [service.split(":") for service in given.split()]
-        here.ask(native_services=given)
-        (folder / "host-alias.conf").write_text("\n".join(here.files()["template/.localdev/host-alias.conf.jinja"]))
-        (folder / "routes").write_text("\n".join(here.files()["template/.localdev/routes.jinja"]))
-        options = ("-v", "want=table", "-f", LOCALDEV / "routes.awk", "host-alias.conf", "routes")
-        done = run("mawk", *options, cwd=folder)
-        seen = [line.split("\t")[1:] for line in done.stdout.splitlines()]
-        places = [(name, port, f"{name}.my-app.localhost") for name, port in services]
-        bare = [(*places[0][:2], "my-app.localhost")] if places else []
-        assert seen == [[name, "host-alias", port, host, "/"] for name, port, host in bare + places], done.stderr
+def seeded(given: str, domain: str) -> list[tuple[str, int, str, str]]:
+    """Return service, port, host and path of each seeded route of the services `given`; the first one has the domain, too."""
+    pairs = [(name, int(port)) for name, port in (service.split(":") for service in given.split())]
+    return [(*pair, domain, "/") for pair in pairs[:1]] + [(*pair, f"{pair[0]}.{domain}", "/") for pair in pairs]
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
@@ -282,6 +246,8 @@ def test_an_answer_is_refused_in_one_line_or_every_parser_sees_just_that(
     name: str, here: Copier, run: Run, tmp_path: Path
 ) -> None:
     question = QUESTIONS[name]
+    choices = question.get("choices", ())
+    allowed = list(choices.values()) if isinstance(choices, dict) else choices
     count = collections.Counter[str]()
     readme = {"template/.localdev/README.md.jinja": []}  # it leaves port 80 out
     accepted = set()
@@ -303,23 +269,24 @@ def test_an_answer_is_refused_in_one_line_or_every_parser_sees_just_that(
             return
         count["accepted"] += 1
         files = here.files()
-        if "choices" in question:
-            choices = question["choices"]
-            allowed = list(choices.values()) if isinstance(choices, dict) else choices
+        read, seeds = read_back(files, tmp_path)
+        if allowed:
             assert set(given) <= set(allowed) if question.get("multiselect") else given in allowed
         elif question["type"] == "bool":
             assert given in (True, False)
         elif question["type"] == "int":
-            assert given == int(value)
+            assert given == int(value) == read.web_port
             mark, expected = marked[""]
             wanted = {str(mark): str(given), str(https_of(mark)): str(https_of(given))}
             assert files | readme == replaced(expected, wanted) | readme
         else:
             assert given == (value.decode() if isinstance(value, bytes) else str(value))
             accepted.add(given)
+            field = {"alias_ip": read.ip, "alias_label": read.label, "web_domain": read.domain}
+            assert field.get(name, given) == given
             if name == "native_services":
-                here.ask(native_services=given, web_domain=MARKS["web_domain"])
-                assert_services(here.files(), given)
+                found = [(route.service, route.port, route.host, route.path) for route in seeds]
+                assert all(route.native for route in seeds) and found == seeded(given, read.domain)
                 return
             mark, expected = marked[".localhost" if ".localhost" in marked and given.endswith(".localhost") else ""]
             wanted = {mark: given, chain(mark): chain(given)}
@@ -329,56 +296,30 @@ def test_an_answer_is_refused_in_one_line_or_every_parser_sees_just_that(
     check()
     print(f"{name}: {count['accepted']} of {count['all']} accepted")
     assert count["all"] > examples(700)
-    assert count["accepted"] > (examples(20) if name in MARKS else 2)
+    assert count["accepted"] > (examples(20) if name in MARKS else 1)
     if free_text(name):
         assert count["all"] - count["accepted"] > examples(200)
         assert len(accepted) > examples(30)
-    if name == "native_services":
-        assert_routes_are_read(here, accepted, run, tmp_path)
     if name in ("alias_ip", "alias_label"):
         ask = "is_label" if name == "alias_label" else "is_alias_address"
         script = f'. "$1"; while IFS= read -r value; do {ask} "$value" || printf "%s\\n" "$value"; done'
-        done = run(
-            *("sh", "-euc", script, "sh", LOCALDEV / "sh/common.sh"),
-            cwd=tmp_path,
-            input="".join(f"{value}\n" for value in sorted(accepted)),
-            check=True,
-        )
+        text = "".join(f"{value}\n" for value in sorted(accepted))
+        done = run("sh", "-euc", script, "sh", LOCALDEV / "sh/common.sh", cwd=tmp_path, input=text, check=True)
         assert (done.stdout, done.stderr) == ("", ""), "accepted here, refused by host-alias"
 
 
 # Answers at the edge of what is accepted, for the parsers that are processes: the longest, and what YAML, systemd, nft or
 # make may take for a word of their own.
+DEFAULTS = {"alias_ip": IP, "web_domain": "none.localhost", "native_services": "", "web_port": "8080"}
+NAMES = ("project_slug", "alias_label", "web_domain", "native_services")
+LONG = ("a" * 40, "a." + "b" * 98, ".".join(["a" * 63] * 2 + ["b" * 62]), f"{'w' * 31}:65535 include:1")
 EDGES: list[dict[str, str]] = [
-    {
-        "project_slug": "2048",
-        "alias_label": "table.ip",
-        "web_domain": "1.e5",
-        "native_services": "default:80 host-alias:1 null:2",
-    },
-    {
-        "project_slug": "a" * 40,
-        "alias_label": "a." + "b" * 98,
-        "web_domain": ".".join(["a" * 63] * 2 + ["b" * 62]),
-        "native_services": f"{'w' * 31}:65535 include:1",
-        "databases": "[postgres, mysql, redis, mongodb]",
-    },
-    {
-        "project_slug": "null",
-        "alias_label": "Nan.A_b-c.1e5",
-        "alias_ip": "203.0.113.254",
-        "web_domain": "null.true",
-        "native_services": "",
-        "web_port": "65535",
-    },
-    {
-        "project_slug": "0x1f",
-        "alias_label": "a-.b",
-        "alias_ip": "169.254.254.254",
-        "web_domain": "xn--bcher-kva.test",
-        "native_services": "proxy:80",
-        "web_port": "1",
-    },
+    dict(zip(NAMES, ("2048", "table.ip", "1.e5", "default:80 host-alias:1 null:2"), strict=True)),
+    dict(zip(NAMES, LONG, strict=True)) | {"databases": "[postgres, mysql, redis, mongodb]"},
+    dict(zip(NAMES, ("null", "Nan.A_b-c.1e5", "null.true", ""), strict=True))
+    | {"alias_ip": "203.0.113.254", "web_port": "65535"},
+    dict(zip(NAMES, ("0x1f", "a-.b", "xn--bcher-kva.test", "proxy:80"), strict=True))
+    | {"alias_ip": "169.254.254.254", "web_port": "1"},
     {"project_slug": "1-1", "alias_label": "X.service", "alias_ip": "10.0.0.1", "web_proxy": "none"},
 ]
 
@@ -388,8 +329,9 @@ def test_every_program_takes_answers_at_the_edge_as_they_are(
     edge: dict[str, str], rendered: Render, run: Run, tmp_path: Path
 ) -> None:
     here = rendered(**edge)
-    label = edge["alias_label"]
-    ip = edge.get("alias_ip", "10.254.254.254")
+    label, ip, domain, services, port = (
+        (DEFAULTS | edge)[name] for name in ("alias_label", "alias_ip", "web_domain", "native_services", "web_port")
+    )
     plist = plistlib.loads((here / ".localdev/host-alias.plist").read_bytes())
     assert (plist["Label"], plist["ProgramArguments"][3]) == (label, ip)
 
@@ -414,30 +356,19 @@ def test_every_program_takes_answers_at_the_edge_as_they_are(
     for service in config.get("services", {}).values():
         assert service["extra_hosts"] in ([f"host-alias={ip}"], [f"host-alias:{ip}"])
     if edge.get("web_proxy") != "none":
-        proxy = config["services"]["proxy"]
-        published = edge.get("web_port", "8080")
-        assert [port["published"] for port in proxy["ports"] if "published" in port] == [published]
-        names = [service.split(":")[0] for service in edge["native_services"].split()]
-        domain = edge["web_domain"]
-        assert proxy["networks"]["default"]["aliases"] == [domain, *(f"{name}.{domain}" for name in names)]
-        hosts = run(
-            "awk", "-vwant=hosts", "-froutes.awk", "host-alias.conf", "routes", cwd=here / ".localdev", check=True
-        )
-        assert set(hosts.stdout.split()) == {domain, *(f"{name}.{domain}" for name in names)}
+        published = [found["published"] for found in config["services"]["proxy"]["ports"]]
+        assert published == [port, str(https_of(int(port)))]
+        names = routes.hosts(routes.read(str(here / ".localdev/routes"), domain), domain)
+        assert names == [domain, *(f"{service.split(':')[0]}.{domain}" for service in services.split())]
 
     # What our scripts print from the answers is shell: no word of it may be more than a word.
-    for words in ((".localdev/host-alias", "plan"), (".localdev/sh/stack.sh", "env")):
-        text = run("sh", *words, cwd=here, check=True).stdout
-        (tmp_path / "said.sh").write_text(text)
+    for words in (("sh", ".localdev/host-alias", "plan"), ("python3", "-I", "-B", ".localdev/stack", "env")):
+        (tmp_path / "said.sh").write_text(run(*words, cwd=here, check=True).stdout)
         done = run(TOOLS / "shellcheck", "--norc", "-s", "sh", "-e", "SC2034", tmp_path / "said.sh", cwd=tmp_path)
         assert done.returncode == 0, done.stdout
-    assert (
-        run("make", "-n", "dev-up", cwd=here, check=True).stdout
-        == run("make", "-n", "dev-up", cwd=rendered(), check=True).stdout
-    )
-    assert [script.read_bytes() for script in scripts(here) if "proxy" not in script.parts] == [
-        script.read_bytes() for script in scripts(rendered()) if "proxy" not in script.parts
-    ]
+    plain = rendered()
+    assert len({run("make", "-n", "dev-up", cwd=repo, check=True).stdout for repo in (here, plain)}) == 1
+    assert [script.read_bytes() for script in scripts(here)] == [script.read_bytes() for script in scripts(plain)]
 
 
 def test_by_command_line_and_data_file_a_hostile_answer_ends_in_one_line_of_ours(
@@ -557,8 +488,6 @@ def test_a_recorded_answer_that_a_new_version_refuses_is_not_replaced_in_silence
 # --- routes -----------------------------------------------------------------------------------------------------------
 
 DOMAIN = "shop.localhost"
-CONF = f"label=a.b\nip=10.254.254.254\ndomain={DOMAIN}\nweb_port=8080\nhttps_port=8443\ndatabases=\n"
-AWKS = ("mawk", "gawk", "busybox awk", "original-awk")
 # Routes are refused when two have the same name or place, so most have a number.
 number = st.integers(0, 99999)
 matching = functools.partial(st.from_regex, fullmatch=True)
@@ -612,19 +541,25 @@ def generated(texts: st.SearchStrategy[str], number: int) -> list[str]:
     return found
 
 
-def expected_rows(number: int, line: str) -> list[list[str]]:
-    """Return what an accepted `line` says, word by word: line, service, container, port, host, path."""
-    service, target, *where = re.split(r"[ \t]+", re.sub(r"(^|[ \t])#.*", "", line.removesuffix("\r")).strip(" \t"))
+def without_comment(line: str) -> str:
+    return re.sub(r"(^|[ \t])#.*", "", line.removesuffix("\r")).strip(" \t")
+
+
+def expected(number: int, line: str) -> list[Route]:
+    """Return what an accepted `line` says, word by word."""
+    if not without_comment(line):
+        return []
+    service, target, *where = re.split(r"[ \t]+", without_comment(line))
     container, _, port = f"host-alias:{target}".rpartition(":")
-    rows = []
+    container = container.removeprefix("host-alias:")
+    found = []
     for place in where or [f"{service}."]:
         host, slash, path = place.partition("/")
         host = host.lower() if host else DOMAIN
         host += DOMAIN if host.endswith(".") else ""
         path = f"/{path}" if slash else "/"
-        container = container.removeprefix("host-alias:")
-        rows.append([str(number), service, container, port, host, path if path == "/" else path.removesuffix("/")])
-    return rows
+        found.append(Route(number, service, container, int(port), host, path.removesuffix("/") or "/"))
+    return found
 
 
 def spoiled_lines() -> list[str]:
@@ -635,183 +570,106 @@ def spoiled_lines() -> list[str]:
     return [form.format(f"{at}z{number}", text) for at, text in enumerate(every) for number, form in enumerate(forms)]
 
 
-def looked_for(container: str, port: str) -> str:
-    """Return where people look for a service."""
-    return f"{'10.254.254.254' if container == 'host-alias' else container}:{port}"
-
-
-class Routes:
-    """A folder with routes and configuration, and the programs that read them."""
-
-    def __init__(self, folder: Path, run: Run) -> None:
-        self.folder = folder
-        self.start = run
-        self.write(CONF)
-
-    def write(self, conf: str | None = None, routes: str | bytes | None = None) -> None:
-        if conf is not None:
-            (self.folder / "host-alias.conf").write_bytes(conf.encode(errors="surrogateescape"))
-        if routes is not None:
-            text = routes if isinstance(routes, bytes) else routes.encode(errors="surrogateescape")
-            (self.folder / "routes").write_bytes(text)
-
-    def __call__(self, want: str, *more: str | Path, awk: str = "mawk", **env: str) -> tuple[int, str, str]:
-        """Run routes.awk and what else is told; return exit code, output and errors."""
-        options = ["-v", f"want={want}", "-v", "resolver=127.0.0.11", "-f", LOCALDEV / "routes.awk"]
-        programs = [word for word in more if str(word).endswith(".awk")]
-        sources = [word for word in more if word not in programs]
-        words = [*awk.split(), *options, *(part for one in programs for part in ("-f", one))]
-        done = self.start(
-            *(*words, "host-alias.conf", "routes", *sources),
-            cwd=self.folder,
-            env={"LC_ALL": "C"} | env,
-            errors="replace",
-        )
-        return done.returncode, done.stdout, done.stderr
-
-    def proxy(self) -> str:
-        """Return the proxy's configuration; its pages are in the folder pages."""
-        shutil.rmtree(self.folder / "pages", ignore_errors=True)
-        (self.folder / "pages/up").mkdir(parents=True)
-        programs = [LOCALDEV / "proxy/nginx/nginx.awk", LOCALDEV / "proxy/pages.awk"]
-        sources = sorted((LOCALDEV / "proxy/pages").iterdir())
-        code, out, err = self("proxy", "into=pages", *programs, *sources)
-        assert (code, err) == (0, "")
-        return out
-
-
-def test_a_line_of_routes_is_refused_in_one_line_or_arrives_as_it_is(run: Run, tmp_path: Path) -> None:
-    routes = Routes(tmp_path, run)
+def test_a_line_of_routes_is_refused_in_one_line_or_arrives_as_it_is(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines = "\n".join([*spoiled_lines(), *generated(lines_of_routes, 3000)]).split("\n")
     refused_count = accepted_count = 0
+    file = tmp_path / "routes"
     for begin in range(0, len(lines), 500):
-        # NUL is another test's: awks differ in it.
-        batch = [line.replace("\0", "") for line in lines[begin : begin + 500]]
-        routes.write(routes="\n".join(batch))
-        code, out, err = routes("table")
-        assert (code, out) == (1, "")
-        for awk in AWKS:
-            need_command(awk.split()[0])
-            assert routes("table", awk=awk) == (code, out, err), awk
+        batch = lines[begin : begin + 500]
+        file.write_bytes("\n".join(batch).encode(errors="surrogateescape"))
+        with pytest.raises(routes.RoutesError) as caught:
+            routes.read(str(file), DOMAIN)
         refused = set()
-        for message in err.split("\n")[:-1]:
-            found = re.fullmatch(r"routes:([0-9]+): [ -~]{10,400}", message)
+        for message in str(caught.value).split("\n"):
+            found = re.fullmatch(r"([0-9]+): [ -~]{10,400}", message.removeprefix(f"{file}:"))
             assert found, message
             refused.add(int(found[1]))
         kept = ["" if number in refused else line for number, line in enumerate(batch, 1)]
-        wanted = [
-            row
-            for number, line in enumerate(kept, 1)
-            if re.sub(r"(^|[ \t])#.*", "", line).strip(" \t\r")
-            for row in expected_rows(number, line)
-        ]
-        routes.write(routes="\n".join(kept))
-        for awk in AWKS:
-            code, out, err = routes("table", awk=awk)
-            assert (code, err) == (0, ""), awk
-            assert [line.split("\t") for line in out.splitlines()] == wanted, awk
+        wanted = [route for number, line in enumerate(kept, 1) for route in expected(number, line)]
+        site = site_of(tmp_path, "")
+        file.write_bytes("\n".join(kept).encode(errors="surrogateescape"))
+        site = Site(site.settings, routes.read(str(file), DOMAIN), site.ports, has_https=False)
+        assert site.routes == wanted
         refused_count += len(refused)
-        accepted_count += len({row[0] for row in wanted})
-        assert_everybody_sees(routes, wanted)
+        accepted_count += len({route.line for route in wanted})
+        assert_everybody_sees(site, run, tmp_path, monkeypatch)
     print(f"{accepted_count} lines accepted, {refused_count} refused")
     assert refused_count > examples(500)
     assert accepted_count > examples(300)
 
 
-def assert_everybody_sees(routes: Routes, rows: list[list[str]]) -> None:
-    """Check that these `rows` of the table, and nothing else, are in whatever else follows from routes."""
-    all_hosts = list(
-        dict.fromkeys([*([] if DOMAIN in {row[4] for row in rows} else [DOMAIN]), *(row[4] for row in rows)])
-    )
-    assert routes("hosts")[1].splitlines() == all_hosts
-    urls = [line.split() for line in routes("urls")[1].splitlines()]
-    assert urls[:-1] == [
-        [service, f"http://{host}:8080{path}", looked_for(container, port)]
-        for _, service, container, port, host, path in rows
+def assert_everybody_sees(site: Site, run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check that the routes of `site`, and nothing else, are in whatever else follows from them."""
+    all_hosts = list(dict.fromkeys([DOMAIN, *(route.host for route in site.routes)]))
+    assert site.hosts == all_hosts
+    rows = [line.split() for line in urls.table(site).splitlines()]
+    looked_for = {route: f"{IP if route.native else route.upstream}:{route.port}" for route in site.routes}
+    assert rows[:-1] == [
+        [route.service, f"http://{route.host}:8080{route.path}", looked_for[route]] for route in site.routes
     ]
-    proxy = yaml.load(routes("names")[1], yaml.CSafeLoader)["services"]["proxy"]
-    inside = [host for host in all_hosts if not host.startswith("*") and not f".{host}".endswith(".localhost")]
-    assert (proxy["networks"]["default"]["aliases"] if proxy else []) == inside
-    _, out, _ = routes("env", LOCALDEV / "sh/env.awk")
-    done = routes.start("sh", "-euc", f"{out}\nenv -0", cwd=routes.folder, check=True)
+    old = {"1": {"shop_default": {"old.test"}}}
+    monkeypatch.setattr(compose, "names_in_networks", lambda words, found: old)
+    given = start.new_names([], compose_config(site.settings), SimpleNamespace(id="1"), site.hosts)
+    inside = {host for host in all_hosts if not host.startswith("*") and not f".{host}".endswith(".localhost")}
+    assert given == ({"shop_default": {"proxy", *inside}} if inside else {})
+    done = run("sh", "-euc", f"{environment.lines(site)}\nenv -0", cwd=folder, check=True)
     seen = dict(entry.split("=", 1) for entry in done.stdout.split("\0") if entry)
     assert seen["PROXY_HOSTS"].split(",") == ["host-alias", *(host.removeprefix("*") for host in all_hosts)]
-    assert_nginx_sees(routes.proxy(), rows)
-    assert_pages_show(routes.folder / "pages", rows)
+    assert_nginx_sees(nginx.configuration(site), site.routes)
+    assert_nginx_takes(site, run, folder)
+    assert_pages_show(pages.made(site, str(LOCALDEV / "proxy/pages")), site.routes)
 
 
-def nginx_tree(text: str) -> list[tuple[list[str], Any]]:
-    """Return nginx's directives, as nginx splits them into words: [(words, block or None), ...]."""
-    words = re.findall(r'#[^\n]*|"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|[{};]|[^\s;{}"\'#][^\s;{}]*', text)
-    stack: list[list[tuple[list[str], Any]]] = [[]]
-    directive: list[str] = []
-    for word in words:
-        if word.startswith("#"):
-            continue
-        if word == "{":
-            block: list[tuple[list[str], Any]] = []
-            stack[-1].append((directive, block))
-            stack.append(block)
-        elif word in (";", "}"):
-            if word == "}":
-                assert not directive
-                stack.pop()
-            else:
-                stack[-1].append((directive, None))
-        else:
-            directive.append(word.strip("\"'"))
-            continue
-        directive = []
-    assert len(stack) == 1 and not directive
-    return stack[0]
+def assert_nginx_sees(text: str, found: list[Route]) -> None:
+    """Check that nginx's configuration `text` has a server for each host and in it just the places of the routes `found`."""
+    assert {line.split()[0] for line in text.splitlines() if line[0] not in " }"} <= {"map", "upstream", "server"}
+    servers = {}
+    for block in re.findall(r"^server \{\n(.*?)^\}$", text, re.M | re.S):
+        (name,) = re.findall(r"^    server_name (\S+);$", block, re.M)
+        places = re.findall(r"^    location ([^\n]+) \{\n(.*?)^    \}$", block, re.M | re.S)
+        servers[name] = {where: dict(re.findall(r"^        set (\S+) (.+);$", body, re.M)) for where, body in places}
+        assert len(servers[name]) == len(places)
+    assert len(servers) == 1 + len({route.host for route in found})
+    for route in found:
+        name = route.host if route.host[0] != "*" else "~^[^.]+" + route.host[1:].replace(".", "[.]") + "$"
+        address = f"{route.upstream}:{route.port}"
+        wanted = {"$service": route.service, "$port": str(route.port), "$container": f'"{route.upstream}"'}
+        wanted |= {"$container": '""'} if route.native else {"$upstream": f"http://{address}"}
+        for where in ["/"] if route.path == "/" else [f"= {route.path}", f"{route.path}/"]:
+            assert wanted.items() <= servers[name][where].items()
+    upstreams = dict(re.findall(r"^upstream (\S+) \{\n    server (\S+);$", text, re.M))
+    assert upstreams == {route.service: f"host-alias:{route.port}" for route in found if route.native}
 
 
-def assert_nginx_sees(text: str, rows: list[list[str]]) -> None:
-    """Check that nginx's configuration `text` has a server for each host and in it just the places of `rows`."""
-    tree = nginx_tree(text)
-    assert {words[0] for words, _ in tree} <= {"resolver", "map", "upstream", "server"}
-    found = {}
-    for words, block in tree:
-        if words != ["server"]:
-            continue
-        (name,) = [inner[1] for inner, _ in block if inner[0] == "server_name"]
-        assert {inner[0] for inner, _ in block} <= {"server_name", "listen", "include", "location"}
-        found[name] = {
-            tuple(inner[1:]): {tuple(each[:2]): each[2:] for each, _ in places}
-            for inner, places in block
-            if inner[0] == "location"
-        }
-    assert len(found) == 1 + len({row[4] for row in rows})
-    for _, service, container, port, host, path in rows:
-        name = host if host[0] != "*" else "~^[^.]+" + host[1:].replace(".", "[.]") + "$"
-        for where in [("/",)] if path == "/" else [("=", path), (f"{path}/",)]:
-            place = found[name][where]
-            assert place["set", "$service"] == [service]
-            assert place["set", "$port"] == [port]
-            assert place["set", "$container"] == ["" if container == "host-alias" else container]
-            if container != "host-alias":
-                assert place["set", "$upstream"] == [f"http://{container}:{port}"]
-    upstreams = {words[1]: block for words, block in tree if words[0] == "upstream"}
-    native = {service: port for _, service, container, port, *_ in rows if container == "host-alias"}
-    assert {name: block[0][0] for name, block in upstreams.items()} == {
-        service: ["server", f"host-alias:{port}"] for service, port in native.items()
-    }
+def assert_nginx_takes(site: Site, run: Run, folder: Path) -> None:
+    """Check that nginx itself takes all that its container gets, where that can be read and nobody knows host-alias."""
+    live = folder / "live"
+    shutil.rmtree(live, ignore_errors=True)
+    for name, contents in proxy.Configuration(site, str(LOCALDEV), None).files.items():
+        text = contents.decode().replace("/srv/localdev/live/", f"{live}/").replace(" /tmp/", f" {folder}/")
+        (live / name).parent.mkdir(parents=True, exist_ok=True)
+        (live / name).write_text(text.replace("server host-alias:", "server 127.0.0.1:"))
+    (live / "resolver.conf").write_text("resolver 127.0.0.11 valid=1s;\n")
+    done = run(need_command("nginx"), "-e", "stderr", "-c", live / "check.conf", "-t", "-q", cwd=folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def assert_pages_show(pages: Path, rows: list[list[str]]) -> None:
+def assert_pages_show(made: dict[str, str], found: list[Route]) -> None:
     """Check that the proxy's own pages show services and URLs as they are."""
     # What the proxy fills in when it is asked is not there yet.
-    text = re.sub(r"<!--#.*?-->", "", (pages / "dashboard.json").read_text())
-    shown = json.loads(text)
-    assert {service["name"] for service in shown["services"]} == {row[1] for row in rows}
-    urls = {f"http://{host}:8080{path}" for *_, host, path in rows}
-    assert {url for service in shown["services"] for url in service["urls"]} == urls
-    page = html.parser.HTMLParser()
+    dashboard, page = (re.sub(r"<!--#.*?-->", "", made[f"dashboard.{kind}"]) for kind in ("json", "html"))
+    shown = json.loads(dashboard)
+    names = {route.service for route in found}
+    assert {service["name"] for service in shown["services"]} == names
+    addresses = {f"http://{route.host}:8080{route.path}" for route in found}
+    assert {url for service in shown["services"] for url in service["urls"]} == addresses
+    parser = html.parser.HTMLParser()
     seen: list[str] = []
-    page.handle_data = seen.append  # type: ignore[method-assign]
-    page.feed(re.sub(r"<!--#.*?-->", "", (pages / "dashboard.html").read_text()))
-    assert {url for url in urls if url not in seen} == set()
-    assert {row[1] for row in rows} <= set(seen)
+    parser.handle_data = seen.append  # type: ignore[method-assign]
+    parser.feed(page)
+    assert addresses | names <= set(seen)
 
 
 # The longest of everything, words of nginx's own, and what YAML or a shell would take for something else.
@@ -829,42 +687,24 @@ set default:8
 """
 
 
-def extreme_rows() -> list[list[str]]:
-    """Return what EXTREMES says, word by word."""
-    return [row for number, line in enumerate(EXTREMES.splitlines(), 1) for row in expected_rows(number, line)]
+def test_the_extremes_are_seen_by_everybody(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = site_of(tmp_path, EXTREMES)
+    assert site.routes == [
+        route for number, line in enumerate(EXTREMES.splitlines(), 1) for route in expected(number, line)
+    ]
+    assert_everybody_sees(site, run, tmp_path, monkeypatch)
 
 
-def moved(text: str, folder: Path) -> str:
-    """Return nginx's configuration with the paths that it has in its container led into `folder`, where it can be read."""
-    text = text.replace("/.localdev/proxy/custom/", f"{folder}/custom/").replace(
-        "/.localdev/proxy/", f"{LOCALDEV}/proxy/"
-    )
-    return text.replace("/tmp/live/", f"{folder}/live/").replace("server host-alias:", "server 127.0.0.1:")
-
-
-def test_the_extremes_are_read_by_every_awk_and_seen_by_everybody(run: Run, tmp_path: Path) -> None:
-    routes = Routes(tmp_path, run)
-    routes.write(routes=EXTREMES)
-    for awk in AWKS:
-        need_command(awk.split()[0])
-        assert [line.split("\t") for line in routes("table", awk=awk)[1].splitlines()] == extreme_rows()
-    assert_everybody_sees(routes, extreme_rows())
-
-
-def test_nginx_itself_takes_the_extremes(run: Run, tmp_path: Path) -> None:
-    nginx = need_command("nginx")
-    routes = Routes(tmp_path, run)
-    routes.write(routes=EXTREMES)
-    (tmp_path / "live").mkdir()
-    (tmp_path / "nginx").mkdir()
-    (tmp_path / "live/routes.conf").write_text(moved(routes.proxy(), tmp_path))
-    for source in (LOCALDEV / "proxy/nginx").glob("*.conf"):
-        text = moved(source.read_text(), tmp_path).replace(f"{LOCALDEV}/proxy/nginx", str(tmp_path / "nginx"))
-        (tmp_path / "nginx" / source.name).write_text(text.replace("/tmp/nginx.pid", f"{tmp_path}/pid"))
-    conf = tmp_path / "live/routes.conf"
-    conf.write_text(conf.read_text().replace(f"{LOCALDEV}/proxy/nginx", str(tmp_path / "nginx")))
-    done = run(nginx, "-e", "stderr", "-c", tmp_path / "nginx/nginx.conf", "-t", "-q", cwd=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+def test_the_hosts_file_gets_the_extremes_as_they_are(repo: Render, tmp_path: Path, clean_env: dict[str, str]) -> None:
+    need_box()
+    box = HostsBox(repo(web_domain=DOMAIN), tmp_path, clean_env)
+    (box.source / ".localdev/routes").write_text(EXTREMES)
+    code, _, err = box("add", "--yes")
+    assert code == 0, err
+    names = " ".join(host for host in site_of(tmp_path, EXTREMES).hosts if not host.startswith("*"))
+    block = f"# >>> localdev {DOMAIN}\n127.0.0.1 {names}\n# <<< localdev {DOMAIN}\n"
+    assert box.text() == USUAL_HOSTS + block.encode()
+    box.close()
 
 
 # --- host-alias.conf --------------------------------------------------------------------------------------------------
@@ -905,7 +745,7 @@ READ_CONF = """
 program=host-alias
 . "$1"
 for file in conf.*; do
-	(read_conf "$file" && printf '%s' "$label|$ip|$domain") >"said.${file#conf.}" 2>"error.${file#conf.}" || echo "$?" >"code.${file#conf.}"
+	(read_conf "$file" && printf '%s' "$label|$ip") >"said.${file#conf.}" 2>"error.${file#conf.}" || echo "$?" >"code.${file#conf.}"
 done
 """
 
@@ -937,7 +777,7 @@ def test_a_configuration_is_refused_in_one_line_or_read_as_it_is(
         # A shell cannot hold NUL. What it makes of the rest is what it checks, and what it uses.
         lines = text.replace("\0", "").split("\n")
         found = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-        assert said.decode(errors="surrogateescape") == f"{found['label']}|{found['ip']}|{found.get('domain', '')}"
+        assert said.decode(errors="surrogateescape") == f"{found['label']}|{found['ip']}"
         assert re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]{2,99}", found["label"])
         assert re.fullmatch(r"([1-9][0-9]{0,2}[.])([0-9]{1,3}[.]){2}[0-9]{1,3}", found["ip"])
     print(f"{accepted} of {len(texts)} accepted")
@@ -945,38 +785,50 @@ def test_a_configuration_is_refused_in_one_line_or_read_as_it_is(
     assert not list(tmp_path.glob("canary"))
 
 
+def test_what_stack_reads_in_a_configuration_is_what_it_says_or_is_refused_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "host-alias.conf"
+    accepted = 0
+    # A carriage return is no end of a line for the shell.
+    for text in [*some_confs(), "label=a.b\nip=10.1.1.1\n# \rip=10.6.6.6"]:
+        text += "\n" + CONF.split("\n", 2)[2]
+        file.write_bytes(text.encode(errors="surrogateescape"))
+        lines = [line.rstrip("\r") for line in text.split("\n")]
+        found = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+        try:
+            read = settings.read(str(file))
+        except settings.SettingsError as error:
+            assert re.fullmatch("(:[0-9]+: |)[ -~]{10,300}", str(error).removeprefix(str(file))), error
+            continue
+        accepted += 1
+        assert (read.label, read.ip, read.domain) == (found["label"], found["ip"], DOMAIN), text
+        assert (read.web_port, read.https_port) == (8080, 8443), text
+        assert read.databases == dict(word.split("=", 1) for word in found.get("databases", "").split(" ") if word)
+    assert len(some_confs()) / 10 < accepted < len(some_confs())
+
+
 # --- variables --------------------------------------------------------------------------------------------------------
 
 VALUES = [value for value in NASTY if "\0" not in value and value]
 VALUES += ["9" * 400, "x" * 20000, "80 80", "0", "65536", "-1", "080"]
-PORTS = ("LOCALDEV_HTTP_PORT", "LOCALDEV_HTTPS_PORT", "REDIS_PORT")
+PORTS = {"http": "LOCALDEV_HTTP_PORT", "https": "LOCALDEV_HTTPS_PORT", "redis": "REDIS_PORT"}
+STACK = ("python3", "-I", "-B", ".localdev/stack")
 
 
-def is_port(value: str) -> bool:
-    return value.isascii() and value.isdigit() and 1 <= int(value) <= 65535
-
-
-@pytest.mark.parametrize("name", PORTS)
-def test_a_port_from_the_environment_is_refused_in_one_line_or_printed_as_it_is(
-    name: str, run: Run, tmp_path: Path
-) -> None:
-    routes = Routes(tmp_path, run)
-    routes.write(CONF.replace("databases=", "databases=redis=redis://h:${REDIS_PORT:-6379}/0"), "web 3000\n")
-    more = [LOCALDEV / "sh/env.awk"] if name == "REDIS_PORT" else []
-    want = {"LOCALDEV_HTTP_PORT": "urls", "LOCALDEV_HTTPS_PORT": "https_port", "REDIS_PORT": "env"}[name]
-    # By day each value is for one of the three.
-    for value in VALUES if NIGHTLY else VALUES[PORTS.index(name) :: 3]:
-        code, out, err = routes(want, *more, **{name: value})
-        if is_port(value):
-            assert (code, err) == (0, "")
-            shown = {"urls": f":{value}/", "https_port": f"{value}\n", "env": f"redis://h:{value}/0"}[want]
-            # A URL leaves port 80 out.
-            assert shown in out or (want == "urls" and int(value) == 80)
-        else:
-            assert (code, out) == (1, "")
-            assert re.fullmatch(
-                rf"localdev: {name} is [ -~]{{1,63}}, which is no port\. Give it a number [ -~]+\n", err
-            )
+def test_a_published_port_is_refused_in_one_line_or_printed_as_it_is(tmp_path: Path) -> None:
+    answers = read_settings(tmp_path, databases="redis=redis://h:${REDIS_PORT:-6379}/0")
+    for name, variable in PORTS.items():
+        for value in [*VALUES, "1", "81", "65535"]:
+            config = compose_config(answers, **{name: value})
+            if value.isascii() and value.isdigit() and value[0] != "0" and len(value) < 6 and int(value) < 65536:
+                ports = settings.published(answers, config)
+                shown = environment.lines(Site(answers, [], ports, has_https=False))
+                assert {"http": ports.http, "https": ports.https, "redis": ports.databases["redis"]}[name] == int(value)
+                assert name != "redis" or f"redis://h:{value}/0'" in shown
+            else:
+                with pytest.raises(settings.PortError) as caught:
+                    settings.published(answers, config)
+                text = rf"{variable} is [ -~]{{1,63}}, which is no port\. Give it a number [ -~]+"
+                assert re.fullmatch(text, str(caught.value)), value
 
 
 def test_localdev_host_is_refused_in_one_line_whatever_it_is(rendered: Render, run: Run) -> None:
@@ -986,34 +838,19 @@ def test_localdev_host_is_refused_in_one_line_whatever_it_is(rendered: Render, r
         assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
 
 
-@pytest.fixture
-def tools(tmp_path: Path) -> Path:
-    """A folder with stand-ins for what make's targets call; they write their words down, one a line, in the file calls."""
-    folder = tmp_path / "tools"
-    folder.mkdir()
-    for name in ("docker", "podman", "copier"):
-        (folder / name).write_text(f'#!/bin/sh\nprintf "%s\\n" {name} "$@" >>{shlex.quote(str(tmp_path / "calls"))}\n')
-        (folder / name).chmod(0o755)
-    (folder / "ss").write_text("#!/bin/sh\n")
-    (folder / "ss").chmod(0o755)
-    return folder
-
-
-def test_a_line_of_dotenv_is_data_and_runs_nothing(repo: Render, run: Run, tools: Path) -> None:
+def test_a_line_of_dotenv_is_data_and_runs_nothing(repo: Render, run: Run) -> None:
+    need_compose()
     here = repo(databases="[redis]")
     before = {path.name for path in here.iterdir()}
-    env = {"PATH": f"{tools}:{os.environ['PATH']}", "LOCALDEV_HOST": "host-gateway"}
-    texts = generated(
-        st.lists(st.one_of(noise, st.builds("{}={}".format, st.sampled_from(PORTS), noise)), max_size=4), 60
-    )
-    for lines in texts:
+    line = st.builds("{}={}".format, st.sampled_from(list(PORTS.values())), noise)
+    for lines in generated(st.lists(st.one_of(noise, line), max_size=4), 60):
         (here / ".env").write_bytes("\n".join(lines).encode(errors="surrogateescape"))
-        for verb in ("urls", "env", "up docker compose"):
-            done = run("sh", ".localdev/sh/stack.sh", *verb.split(), cwd=here, env=env, errors="replace")
-            assert done.returncode in (0, 1)
-            if done.returncode:
-                assert done.stdout == ""
-                assert all(re.fullmatch("localdev: [ -~]{10,300}", line) for line in done.stderr.splitlines()), lines
+        for verb in ("urls", "env"):
+            done = run(*STACK, verb, cwd=here, errors="replace")
+            assert done.returncode in (0, 1), lines
+            assert not done.returncode or done.stdout == ""
+            for said in done.stderr.removesuffix("\n").split("\n") if done.returncode else []:
+                assert re.fullmatch("localdev: .{10,}", said) and said.isprintable(), lines
         (here / ".env").unlink()
         assert {path.name for path in here.iterdir()} == before, lines
 
@@ -1027,7 +864,9 @@ HOSTILE_ENVIRONMENT = {
     "PS4": "$(touch canary)",
     "POSIXLY_CORRECT": "1",
     "GREP_OPTIONS": "-v",
-    "AWKPATH": "/tmp",
+    "PYTHONPATH": "evil",
+    "PYTHONSTARTUP": "evil/settings.py",
+    "PYTHONINSPECT": "",
     "MAKEFILES": "",
     "TERM": "$(touch canary)",
     "NO_COLOR": "`touch canary`",
@@ -1041,39 +880,49 @@ HOSTILE_ENVIRONMENT = {
 }
 
 
-@pytest.mark.parametrize("shell", ["dash", "bash", "busybox ash"])
-def test_the_environment_changes_nothing_of_what_the_scripts_print(
-    shell: str, repo: Render, run: Run, tmp_path: Path
+def test_the_environment_changes_nothing_of_what_is_printed(
+    repo: Render, run: Run, tmp_path: Path, clean_env: dict[str, str]
 ) -> None:
-    need_command(shell.split()[0])
-    here = repo(databases="[redis]")
-    (here / "canary.sh").write_text("touch canary\n")
-    own = {"ENV", "BASH_ENV"} if shell != "busybox ash" else set()
-    for script, verb in (("stack.sh", "urls"), ("stack.sh", "env"), ("hosts.sh", "add"), ("../host-alias", "status")):
-        words = (*shell.split(), f".localdev/sh/{script}", verb)
-        plain = run(*words, cwd=here)
-        hostile = run(
-            *words, cwd=here, env={name: value for name, value in HOSTILE_ENVIRONMENT.items() if name not in own}
-        )
-        assert (hostile.returncode, hostile.stdout, hostile.stderr) == (plain.returncode, plain.stdout, plain.stderr), (
-            verb
-        )
-    assert not list(here.rglob("canary"))
+    here = Repo(repo(databases="[redis]"), tmp_path, clean_env)
+    (here.here / "canary.sh").write_text("touch canary\n")
+    (here.here / "evil").mkdir()
+    for name in ("settings", "json", "sitecustomize"):
+        (here.here / f"evil/{name}.py").write_text("open('canary', 'w')\n")
+    alias = (".localdev/host-alias", "status")
+    commands: list[tuple[str, ...]] = [(*STACK, "urls"), (*STACK, "env"), (*STACK, "hosts", "--", "add")]
+    commands += [("make", "-s", "dev-urls"), ("dash", *alias), ("bash", *alias), ("busybox", "ash", *alias)]
+    env = here.env | {"XDG_STATE_HOME": str(tmp_path)}
+    for words in commands:
+        need_command(words[0])
+        # This shell reads the file in ENV where it is not interactive, too.
+        own = {"ENV", "BASH_ENV"} if words[0] != "busybox" else set()
+        changed = {name: value for name, value in HOSTILE_ENVIRONMENT.items() if name not in own}
+        plain, hostile = (run(*words, cwd=here.here, env=env | more) for more in ({}, changed))
+        said = (hostile.returncode, hostile.stdout, hostile.stderr)
+        assert said == (plain.returncode, plain.stdout, plain.stderr), words
+    assert not list(here.here.rglob("canary"))
 
 
 def test_words_of_make_reach_the_command_as_words_and_the_shell_runs_none(
-    rendered: Render, run: Run, tools: Path, tmp_path: Path
+    repo: Render, tmp_path: Path, clean_env: dict[str, str]
 ) -> None:
     """ARGS is words for a shell, like all that one types: what is quoted in them stays quoted."""
-    env = {"PATH": f"{tools}:{os.environ['PATH']}", "LOCALDEV_HOST": "host-gateway"}
-    quotes = ("$(touch canary)", "`touch canary`", "a;touch canary", "*", "a b")
-    for value in (*quotes, "\x1b[2J", "#x", "--help", "\u05d0"):
-        (tmp_path / "calls").unlink(missing_ok=True)
-        given = shlex.quote(value).replace("$", "$$")
-        run("make", "dev-logs", f"ARGS={given}", cwd=rendered(), env=env, check=True)
-        calls = (tmp_path / "calls").read_text().splitlines()
-        assert calls == ["docker", "compose", "logs", "--follow", "--tail", "100", value]
-    assert not list(rendered().rglob("canary"))
+    here = Repo(repo(), tmp_path, clean_env)
+    here.write("docker", f'printf "%s\\n" "$@" >>{shlex.quote(str(tmp_path / "calls"))}\n')
+    for value in (
+        "$(touch canary)",
+        "`touch canary`",
+        "a;touch canary",
+        "*",
+        "a b",
+        "\x1b[2J",
+        "#x",
+        "--help",
+        "\u05d0",
+    ):
+        done = here.make("dev-logs", f"ARGS={shlex.quote(value).replace('$', '$$')}")
+        assert (done.returncode, here.calls()) == (0, ["compose", "logs", "--follow", "--tail", "100", value])
+    assert not list(here.here.rglob("canary"))
 
 
 # --- as root ----------------------------------------------------------------------------------------------------------
@@ -1085,7 +934,7 @@ EVIL = '#!/bin/sh\n[ "$(/usr/bin/id -u)" -ne 0 ] || /bin/touch /mnt/canary\nexit
 TRACED = "trace=execve,/open,/^link,/rename,/symlink,/unlink,/chmod,/mkdir,/^v?fork,/^clone"
 
 
-@pytest.fixture(params=["host-alias", "hosts.sh"])
+@pytest.fixture(params=["host-alias", "hosts"])
 def box(
     request: pytest.FixtureRequest, repo: Render, tmp_path: Path, clean_env: dict[str, str]
 ) -> Iterator[tuple[Box, tuple[str, ...], list[str]]]:
@@ -1190,7 +1039,7 @@ def test_nothing_is_left_that_others_may_write_whatever_the_umask(
 # At the moment at which root is asked for, somebody puts other files in the place of the repo's.
 SWAPS = r"""
 cd /mnt/*/.localdev
-for name in host-alias host-alias.conf host-alias.service host-alias.plist routes sh/common.sh sh/job.sh sh/linux.sh sh/hosts.sh; do
+for name in host-alias host-alias.conf host-alias.service host-alias.plist routes sh/*.sh stack/*.py; do
 	sed 's/10[.]254[.]254[.]254/10.6.6.6/g; s/^web /evil /' "$name" >"$name.evil"
 	printf '%s\n' 'ExecStart=/bin/touch /mnt/canary' '[ "$(id -u)" -ne 0 ] || touch /mnt/canary' >>"$name.evil"
 	mv -f "$name.evil" "$name"

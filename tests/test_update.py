@@ -29,7 +29,6 @@ STUBS = {
     "Makefile": b"# caf\xe9\ninclude .localdev/localdev.mk\nmine: ; @echo mine",
     "compose.yaml": b"# mine\r\nname: shop\r\ninclude: [.localdev/compose.yaml]\r\nservices:\r\n  app: {image: x}",
     ".localdev/routes": b"# mine\r\nweb 3001 /\r\n",
-    ".localdev/names.yaml": b"services: {proxy: {}} # mine",
 }
 USERS = STUBS | {
     ".localdev/proxy/custom/mine.conf": b"# mine: caf\xe9",
@@ -40,7 +39,7 @@ USERS = STUBS | {
 # Repos come from the first of these releases, and are updated to the second one.
 OLDER, NEWER = "v1.1.0", "v1.2.0"
 # What differs between the two: a line that users edit, too, another line in a file that they edit, and whole files.
-CONFLICT, MERGE = ".localdev/routes.awk", ".localdev/localdev.mk"
+CONFLICT, MERGE = ".localdev/stack/routes.py", ".localdev/localdev.mk"
 GONE, ADDED, IGNORED = (f".localdev/sh/{name}.sh" for name in ("gone", "added", "ignored"))
 # An update renders `_exclude` with the answers of the older release, too, which has no such question.
 QUESTION = """
@@ -143,14 +142,14 @@ def test_nothing_of_a_users_is_lost_and_all_else_is_as_in_a_fresh_copy(
     (repo / GONE).write_text("# gone\n# mine\n")
     (repo / ADDED).write_text("# mine, and the template did not have this file then\n")
     commit(top, run)
-    write(repo, {".localdev/tls.pem": b"key"})
+    write(repo, {".localdev/__pycache__/x.pyc": b"key"})
     before, wanted = files(repo), files(newest)
     assert GONE in before and ADDED in wanted
 
     done = dev_update(repo, run, check=True)
 
     after = files(repo)
-    kept = {*USERS, ".localdev/tls.pem", ".copier-answers.yml", ".editorconfig", "docs/lib.md"}
+    kept = {*USERS, ".localdev/__pycache__/x.pyc", ".copier-answers.yml", ".editorconfig", "docs/lib.md"}
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
     assert set(after) == set(wanted) | kept
     owned = set(wanted) - kept - {CONFLICT, MERGE, ADDED}
@@ -164,7 +163,7 @@ def test_nothing_of_a_users_is_lost_and_all_else_is_as_in_a_fresh_copy(
     # The hook ran once, and this is all there is to say.
     conflict, lost, warning = said(done)
     assert conflict == (
-        f"Conflicts in: {CONFLICT}, {ADDED}. Resolve them (git mergetool, or edit and git add), then: make dev-up"
+        f"Conflicts in: {ADDED}, {CONFLICT}. Resolve them (git mergetool, or edit and git add), then: make dev-up"
     )
     assert lost.startswith(f"No longer in the template, but edited by you: {GONE}. Yours: git show ")
     assert warning.startswith(f"Git ignores {IGNORED} (ignored.* in apps/shop/.gitignore, line 2): ")
@@ -185,7 +184,7 @@ def test_nothing_of_a_users_is_lost_and_all_else_is_as_in_a_fresh_copy(
     # The neighbour can be updated as before.
     run_update(repo, answers_file=".copier-answers.yml", defaults=True, overwrite=True, quiet=True, settings=Settings())
     status = run("git", "status", "--porcelain", "--ignored", cwd=top, check=True).stdout
-    assert status == "!! apps/shop/.localdev/tls.pem\n"
+    assert status == "!! apps/shop/.localdev/__pycache__/\n"
 
 
 def test_edits_without_a_place_are_kept_in_files_and_so_are_those_in_ignored_files_but_where_an_update_would_drop_them(
@@ -199,7 +198,7 @@ def test_edits_without_a_place_are_kept_in_files_and_so_are_those_in_ignored_fil
     commit(older, run)
     rejected, lost = said(dev_update(older, run, "--conflict rej", check=True))
     assert rejected == (
-        f"Your edits that did not fit: {CONFLICT}.rej, {GONE}.rej. Put them in by hand, delete the .rej files, then: make dev-up"
+        f"Your edits that did not fit: {GONE}.rej, {CONFLICT}.rej. Put them in by hand, delete the .rej files, then: make dev-up"
     )
     assert "+# My first line." in (older / f"{CONFLICT}.rej").read_text().splitlines()
     assert "+# mine" in (older / f"{GONE}.rej").read_text().splitlines()
@@ -246,9 +245,9 @@ def test_an_update_that_would_delete_ignored_files_stops_before_it_touches_anyth
 ) -> None:
     top, env = older.parent, excluding(tmp_path / "excludes")
     run("git", "init", "-q", cwd=top, check=True)
-    (top / ".gitignore").write_text("# rules\nhost-alias.*\n!.localdev/routes.awk\n")
-    (top / ".git/info/exclude").write_text("hosts.awk\n")
-    (tmp_path / "excludes").write_text("ports.*\n")
+    (top / ".gitignore").write_text("# rules\nhost-alias.*\n!.localdev/routes\n")
+    (top / ".git/info/exclude").write_text("job.sh\n")
+    (tmp_path / "excludes").write_text("darwin.*\n")
     for words in (("add", "-A"), ("commit", "-qm", "all")):
         run("git", *words, cwd=top, env=env, check=True)
     (older / ".localdev/host-alias.conf").write_text("# mine, and nobody else has it\n")
@@ -266,8 +265,8 @@ def test_an_update_that_would_delete_ignored_files_stops_before_it_touches_anyth
     three = ", ".join(f".localdev/host-alias.{kind}" for kind in ("conf", "plist", "service"))
     assert set(ignored) == {
         f"{three} (host-alias.* in .gitignore, line 2)",
-        ".localdev/sh/hosts.awk (hosts.awk in .git/info/exclude, line 1)",
-        f".localdev/sh/ports.awk, .localdev/sh/ports.sh (ports.* in {tmp_path}/excludes, line 1)",
+        ".localdev/sh/job.sh (job.sh in .git/info/exclude, line 1)",
+        f".localdev/sh/darwin.sh, .localdev/stack/machine/darwin.py (darwin.* in {tmp_path}/excludes, line 1)",
     }
 
 
@@ -300,7 +299,7 @@ def test_after_a_change_of_answers_a_repo_is_as_a_fresh_copy_is_and_what_to_do_i
         lines = said(dev_update(repo, run, " ".join(f"'{word}'" for word in as_data(answers)), check=True))
         now = yaml.safe_load((repo / ANSWERS).read_text())
         fresh = files(rendered(**{name: value for name, value in now.items() if not name.startswith("_")}))
-        became, mine = files(repo), {*STUBS, *SAYING} & {*was} - ({".localdev/names.yaml"} - {*fresh})
+        became, mine = files(repo), {*STUBS, *SAYING} & {*was}
         assert {name: became[name] for name in mine} == {name: was[name] for name in mine}
         assert {name: became[name] for name in became.keys() - mine} == {
             name: fresh[name] for name in fresh.keys() - mine
@@ -322,7 +321,6 @@ def test_after_a_change_of_answers_a_repo_is_as_a_fresh_copy_is_and_what_to_do_i
         "No longer in the stack: postgres. On every machine: make dev-up ARGS=--remove-orphans",
         "The data stays. Where nobody needs it: docker volume rm shop_localdev-postgres17-data",
         "New in the stack: mysql. On every machine: make dev-up",
-        "web_domain shop.localhost -> shop.test: make dev-up writes .localdev/names.yaml again; commit it, too",
         "Where HTTPS is on: make dev-tls. Where /etc/hosts has the block `localdev shop.localhost`: delete it, then make "
         "dev-hosts",
         "native_services seeds .localdev/routes only once: write your services into it, then make dev-reload",
@@ -331,7 +329,8 @@ def test_after_a_change_of_answers_a_repo_is_as_a_fresh_copy_is_and_what_to_do_i
     ]  # fmt: skip
     assert change(web_proxy="none", databases="[]", github_workflow="false") == [
         "No longer in the stack: mysql, proxy, redis. On every machine: make dev-down ARGS=--remove-orphans",
-        "The data stays. Where nobody needs it: docker volume rm shop_localdev-mysql8.4-data shop_localdev-redis8-data",
+        "The data stays. Where nobody needs it: docker volume rm shop_localdev-mysql8.4-data "
+        "shop_localdev-proxy shop_localdev-redis8-data",
         "Not read any more, as web_proxy is none: .localdev/proxy/custom/mine.conf",
     ]
     assert {path.name for path in (repo / ".localdev/proxy").iterdir()} == {"custom"}

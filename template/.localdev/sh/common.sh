@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh disable=SC2034,SC2154 # the scripts and their parts share their variables
-# What host-alias and hosts.sh share: messages, host-alias.conf, asking, one sudo. Each of them sets program, its name in
-# messages, and temporary, the file that root writes before it takes another one's place; and defines explain_failure.
+# What host-alias does on every system: messages, host-alias.conf, asking, one sudo. The caller must set $program (the name in
+# messages) and $temporary (root writes here, then renames), and define explain_failure.
 
 newline='
 '
@@ -21,10 +21,9 @@ die() {
 	exit "$1"
 }
 
-# read_conf FILE: sets label, ip and domain (unchecked, '' for none), or exits 2. FILE is data: it is never sourced, and its
-# bytes are never printed
+# read_conf FILE: sets label and ip, or exits 2. FILE is data: it is never sourced, and its bytes are never printed
 read_conf() {
-	conf=$1 label='' ip='' domain='' seen=' ' number=0
+	conf=$1 label='' ip='' seen=' ' number=0
 	[ -f "$conf" ] && [ -r "$conf" ] || die 2 "$conf is missing or unreadable. Restore it from git"
 	while IFS= read -r line || [ -n "$line" ]; do
 		number=$((number + 1))
@@ -47,7 +46,6 @@ read_conf() {
 			is_alias_address "$value" || bad_conf "ip must be an address for an alias, e.g. 10.254.254.254"
 			ip=$value
 			;;
-		domain) domain=$value ;;
 		esac
 	done <"$conf"
 	[ -n "$label" ] || bad_conf "the line label=... is missing"

@@ -136,23 +136,3 @@ os_removal() {
 			printf '; grep -qswF %s %s/*.plist || sudo ifconfig lo0 -alias %s' "$other" "$folder" "$other"
 	done
 }
-
-# os_listeners: prints the sockets of all users that listen; their process is the last field that ports.awk returns
-os_listeners() {
-	/usr/sbin/netstat -anv -p tcp
-}
-
-# os_holder PORT SOCKET: prints who listens on PORT. lsof shows one's own processes, SOCKET is what netstat says
-os_holder() {
-	/usr/sbin/lsof -nP -iTCP:"$1" -sTCP:LISTEN -Fpcn 2>/dev/null | awk -v port="$1" -v socket="$2" '
-		/^p/ { pid = substr($0, 2) }
-		/^c/ { command = substr($0, 2) }
-		$0 == "n*:" port || $0 == "n127.0.0.1:" port { if (holder == "") holder = command " (pid " pid ")" }
-		END {
-			split(socket, part, " ")
-			name = substr(socket, length(part[1]) + 2)
-			hint = part[1] > 0 ? "pid " part[1] : "sudo lsof -nP -iTCP:" port " -sTCP:LISTEN names it"
-			if (holder == "") holder = (name == "" ? "a process" : name) " of another user (" hint ")"
-			print holder
-		}'
-}

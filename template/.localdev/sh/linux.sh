@@ -145,29 +145,3 @@ os_removal() {
 			printf ' && { grep -qswF %s %s/*.service || sudo ip address delete %s/32 dev lo; }' "$other" "$folder" "$other"
 	done
 }
-
-# os_listeners: prints the sockets of all users that listen
-os_listeners() {
-	ss -Hltne 2>/dev/null || cat /proc/net/tcp /proc/net/tcp6 2>/dev/null
-}
-
-# os_holder PORT SOCKET: prints which process has the socket, an inode. Of those that share it the first one, by number
-os_holder() {
-	# The program's name, not the process's: that of Node is MainThread.
-	# shellcheck disable=SC2012 # the names here are numbers
-	ls -ln /proc/[0-9]*/exe /proc/[0-9]*/fd 2>/dev/null | awk -v port="$1" -v link="socket:[$2]" '
-		match($0, /\/proc\/[0-9]+\/exe -> /) {
-			split(substr($0, RSTART), part, "/")
-			name = substr($0, RSTART + RLENGTH)
-			sub(/ [(]deleted[)]$/, "", name)
-			sub(/.*\//, "", name)
-			gsub(/[^ -~]/, "?", name)
-			name_of[part[3]] = name
-		}
-		/^\/proc\/[0-9]+\/fd:$/ { split($0, part, "/"); pid = part[3] + 0 }
-		$NF == link { if (!holder || pid < holder) holder = pid }
-		END {
-			if (holder) print (name_of[holder] == "" ? "a process" : name_of[holder]) " (pid " holder ")"
-			else print "a process of another user (sudo ss -ltnp sport = :" port " names it)"
-		}'
-}

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-# shellcheck shell=sh disable=SC2154 # a part of host-alias and of stack.sh, which set localdev
+# shellcheck shell=sh disable=SC2154 # a part of host-alias, which sets localdev
 # What differs between systems: the part for this one, of which each has the same functions.
 # shellcheck source-path=SCRIPTDIR
 
-# A file decides, not uname: this comes before every start of the containers, and a process costs.
+# A file decides, not uname: every start of the containers runs this, and a process costs time.
 if [ -x /bin/launchctl ]; then
 	# shellcheck source=darwin.sh
 	. "$localdev/sh/darwin.sh"
@@ -11,6 +11,6 @@ elif [ -d /sys/class/net/lo ]; then
 	# shellcheck source=linux.sh
 	. "$localdev/sh/linux.sh"
 else
-	printf '%s: this is neither macOS nor Linux. On Windows, run it inside WSL2\n' "${program:-localdev}" >&2
+	printf '%s: this is neither macOS nor Linux. On Windows, run it inside WSL2\n' "$program" >&2
 	exit 2
 fi

@@ -60,7 +60,8 @@ class Published:
 def read(file: str) -> Settings:
     """Return the answers in `file`, lines of the form key=value. Raises SettingsError, and OSError."""
     answers: dict[str, str] = {}
-    with open(file, encoding="utf-8", errors="surrogateescape") as lines:
+    # A carriage return alone ends no line for host-alias, which reads this file, too.
+    with open(file, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
         for number, line in enumerate(lines, 1):
             name, equals, text = line.rstrip("\r\n").partition("=")
             if equals and not name.startswith("#"):
