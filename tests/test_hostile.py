@@ -44,7 +44,7 @@ from fast_copier import COMMAND
 from host import ALIAS_IP as IP
 from host import LABEL
 from laptop import HOST_ALIAS, PLIST, REPO, Laptop
-from needs import NIGHTLY, examples, need_command, need_compose, need_namespaces, need_root
+from needs import NIGHTLY, examples, need_command, need_compose, need_namespaces
 from questionnaire import QUESTIONS, Copier, unit
 from routes import Route
 from shells import scripts
