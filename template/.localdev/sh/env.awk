@@ -44,8 +44,11 @@ function print_env(    listen, i) {
 function about(reader) { print "# " reader }
 
 # export NAME, VALUE: in single quotes nothing means anything, but the quote itself
-function export(name, value) {
-	gsub(/'/, "'\\''", value)
+function export(name, value,    parts, count, i) {
+	# Not by gsub: busybox 1.37 drops the backslash of a replacement.
+	count = split(value, parts, "'")
+	value = parts[1]
+	for (i = 2; i <= count; i++) value = value "'\\''" parts[i]
 	print "export " name "='" value "'"
 }
 
