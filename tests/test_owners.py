@@ -447,7 +447,7 @@ def test_the_hook_names_a_volume_that_both_have(repo_with_fakes: Repo, template:
 def test_nothing_of_ours_is_found_by_tools_that_look_for_packages(rendered: Render, run: Run, tmp_path: Path) -> None:
     here = Path(shutil.copytree(rendered(databases="[postgres]", github_workflow="true"), tmp_path / "lib"))
     files = [path.relative_to(here) for path in here.rglob("*") if path.is_file()]
-    assert [str(path) for path in files if not path.parts[0].startswith(".")] == ["Makefile", "compose.yaml"]
+    assert sorted(str(path) for path in files if not path.parts[0].startswith(".")) == ["Makefile", "compose.yaml"]
     (here / "lib").mkdir()
     (here / "lib/__init__.py").write_text('"""\n>>> 1 + 1\n2\n"""\n')
     done = run(sys.executable, "-m", "pytest", "--doctest-modules", "-q", "-p", "no:cacheprovider", cwd=here)
