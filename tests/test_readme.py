@@ -18,11 +18,11 @@ ADDRESS = "https://github.com/copier-host-alias/copier-host-alias.git"
 
 
 @pytest.fixture
-def newcomer(template: Path, clean_env: dict[str, str], tmp_path: Path) -> dict[str, str]:
+def newcomer(project: Path, clean_env: dict[str, str], tmp_path: Path) -> dict[str, str]:
     """The environment of somebody for whom the address in the README leads to this working tree."""
     (tmp_path / "home").mkdir()
     (tmp_path / "gitconfig").write_text(
-        Path(clean_env["GIT_CONFIG_GLOBAL"]).read_text() + f'[url "{template}"]\n\tinsteadOf = {ADDRESS}\n'
+        Path(clean_env["GIT_CONFIG_GLOBAL"]).read_text() + f'[url "{project}"]\n\tinsteadOf = {ADDRESS}\n'
     )
     return {
         "GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig"),
