@@ -307,7 +307,8 @@ def service_changes(root: Path, before: Answers, now: Answers) -> list[str]:
         command = "make dev-up ARGS=--remove-orphans" if has else "make dev-down ARGS=--remove-orphans"
         lines.append(f"No longer in the stack: {some(had - has)}. On every machine: {command}")
     old, new = git(root, "show", f"HEAD:./{OUR_COMPOSE}"), decoded(root / OUR_COMPOSE)
-    gone = set(mapping(old).get("volumes") or {}) - set(mapping(new).get("volumes") or {})
+    # The proxy's volume is no data: `make dev-up` fills it.
+    gone = set(mapping(old).get("volumes") or {}) - {*(mapping(new).get("volumes") or {}), "localdev-proxy"}
     if volumes := [f"{project_name(root)}_{name}" for name in sorted(gone)]:
         lines.append(f"The data stays. Where nobody needs it: docker volume rm {' '.join(volumes)}")
     if has - had:

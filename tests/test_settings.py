@@ -35,6 +35,11 @@ def test_a_configuration_that_is_none_is_refused_with_file_and_line(tmp_path: Pa
         assert re.match(rf"{tmp_path}/host-alias[.]conf:{number}: [ -~]*{reason}[ -~]*\Z", str(caught.value)), line
 
 
+def test_a_line_that_is_there_twice_is_refused_as_host_alias_does(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"host-alias[.]conf:6: ip is set twice[.] Keep one"):
+        read_settings(tmp_path, CONF + "ip=10.6.6.6\n")
+
+
 def test_a_line_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="has no line domain="):
         read_settings(tmp_path, CONF.replace("domain=shop.localhost\n", ""))

@@ -65,7 +65,7 @@ def read(file: str) -> Settings:
         for number, line in enumerate(lines, 1):
             name, equals, text = line.rstrip("\r\n").partition("=")
             if equals and not name.startswith("#"):
-                problem = problem_of(name, text)
+                problem = f"{name} is set twice. Keep one" if name in answers else problem_of(name, text)
                 if problem:
                     raise SettingsError(f"{file}:{number}: {problem}", code=2)
                 answers[name] = text

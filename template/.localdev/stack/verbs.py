@@ -32,7 +32,9 @@ def up(stack: Checkout, arguments: list[str]) -> int:
     if has_containers:
         is_known = stack.may_start(compose.services_in(arguments))
     # Not a prerequisite in make: `.IGNORE:` or -i in somebody's Makefile would go on without the address.
-    code = subprocess.run(["/bin/sh", f"{FOLDER}/host-alias", "up"], check=False).returncode
+    # Compose also reads LOCALDEV_HOST from .env; host-alias reads the environment only.
+    env = {"LOCALDEV_HOST": "host-gateway", **os.environ} if site.ports.has_gateway else None
+    code = subprocess.run(["/bin/sh", f"{FOLDER}/host-alias", "up"], env=env, check=False).returncode
     if code:
         return code
     if not has_containers:
