@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from conftest import PROJECT, Run
-from needs import need_engine
+from needs import need_compose
 from versions import PARTS, commit
 
 
@@ -50,7 +50,7 @@ def test_a_database_is_one_file_and_one_line(source: Path, copier: Run, run: Run
     )
     env = run("make", "-s", "dev-env", cwd=repo, env={"VALKEY_PORT": "6390"}, check=True).stdout
     assert "export VALKEY_URL='valkey://:dev@127.0.0.1:6390/0'\n" in env
-    need_engine()
+    need_compose()
     found = json.loads(run("docker", "compose", "config", "--format", "json", cwd=repo, check=True).stdout)
     assert found["services"]["valkey"]["image"] == "valkey:8-alpine"
     assert found["services"]["valkey"]["ports"][0]["published"] == "6380"
