@@ -999,7 +999,7 @@ def test_nginx_itself_takes_the_extremes(run: Run, tmp_path: Path) -> None:
     (tmp_path / "live/routes.conf").write_text(moved(routes.proxy(), tmp_path))
     for source in (LOCALDEV / "proxy/nginx").glob("*.conf"):
         text = moved(source.read_text(), tmp_path).replace(f"{LOCALDEV}/proxy/nginx", str(tmp_path / "nginx"))
-        (tmp_path / "nginx" / source.name).write_text(text.replace("/tmp/nginx.pid", f"{tmp_path}/pid"))
+        (tmp_path / "nginx" / source.name).write_text(re.sub("(pid|_temp_path) /tmp/", rf"\1 {tmp_path}/", text))
     conf = tmp_path / "live/routes.conf"
     conf.write_text(conf.read_text().replace(f"{LOCALDEV}/proxy/nginx", str(tmp_path / "nginx")))
     # A shell may have 1024 files, and nginx warns that its connections are more.
