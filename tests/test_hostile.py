@@ -299,7 +299,7 @@ def test_an_answer_is_refused_in_one_line_or_every_parser_sees_just_that(
     assert count["accepted"] > (examples(20) if name in MARKS else 1)
     if free_text(name):
         assert count["all"] - count["accepted"] > examples(200)
-        assert len(accepted) > examples(30)
+        assert len(accepted) >= examples(30)
     if name in ("alias_ip", "alias_label"):
         ask = "is_label" if name == "alias_label" else "is_alias_address"
         script = f'. "$1"; while IFS= read -r value; do {ask} "$value" || printf "%s\\n" "$value"; done'

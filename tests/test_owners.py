@@ -344,7 +344,7 @@ def test_nothing_that_a_makefile_or_an_environment_sets_steers_our_targets(repo_
             assert (done.returncode, here.calls(), done.stderr) == (0, calls, ""), (setting, words)
         shown = here.make("-n", "dev-update", program=program).stdout
         assert shown.startswith("CDPATH= cd .localdev/.. && { command -v python3 ")
-        assert shown.split()[-6:] == ["&&", "python3", "-I", ".localdev/stack", "update", "--"]
+        assert shown.split()[-6:] == ["python3", "-I", "-B", ".localdev/stack", "update", "--"]
         if not setting.startswith(("SHELL := /bin/false", ".SHELLFLAGS := -n")):
             assert here.make("-s", "mine", program=program).stdout == "Makefile all\n", setting
     (here.here / "Makefile").write_text("include .localdev/localdev.mk\n")

@@ -27,7 +27,7 @@ LOCALDEV_ENV = $(if $(LOCALDEV_UNSET),env $(LOCALDEV_UNSET) )
 LOCALDEV_RUN = $(LOCALDEV_HERE) $(LOCALDEV_ENV)
 LOCALDEV_NO_PYTHON = python3 is missing. Install it: xcode-select --install (Debian: sudo apt install python3)
 LOCALDEV_STACK = $(LOCALDEV_HERE) { command -v python3 >/dev/null || { echo 'localdev: $(LOCALDEV_NO_PYTHON)' >&2; exit 1; }; } && \
-	$(LOCALDEV_ENV)python3 -I .localdev/stack
+	$(LOCALDEV_ENV)python3 -I -B .localdev/stack
 
 .PHONY: $(LOCALDEV_TARGETS)
 ifneq ($(filter undefine,$(.FEATURES)),)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""python3 -I .localdev/stack VERB [COMMAND...] [-- ARGUMENT...]: what is behind make's targets, in the repo's root.
+"""python3 -I -B .localdev/stack VERB [COMMAND...] [-- ARGUMENT...]: what is behind make's targets, in the repo's root.
 
     up, down, status, reload, tls, urls, hosts, env, doctor, update
 
 COMMAND is Compose, docker compose where there is none; of update, Copier. Each failure is one line that says what to do.
 Exit code 0: done; 1: failed or refused; 2: usage or bad configuration; 4: nobody could be asked.
 """
+
+from __future__ import annotations
 
 import os
 import sys
