@@ -329,8 +329,7 @@ def test_after_a_change_of_answers_a_repo_is_as_a_fresh_copy_is_and_what_to_do_i
     ]  # fmt: skip
     assert change(web_proxy="none", databases="[]", github_workflow="false") == [
         "No longer in the stack: mysql, proxy, redis. On every machine: make dev-down ARGS=--remove-orphans",
-        "The data stays. Where nobody needs it: docker volume rm shop_localdev-mysql8.4-data "
-        "shop_localdev-redis8-data",
+        "The data stays. Where nobody needs it: docker volume rm shop_localdev-mysql8.4-data shop_localdev-redis8-data",
         "Not read any more, as web_proxy is none: .localdev/proxy/custom/mine.conf",
     ]
     assert {path.name for path in (repo / ".localdev/proxy").iterdir()} == {"custom"}
