@@ -37,7 +37,7 @@ ALWAYS = {
     *below("sh/", "common.sh darwin.sh job.sh linux.sh os.sh"),
     *below("stack/", "__main__.py certificate.py checkout.py compose.py environment.py hosts.py nginx.py owners.py"),
     *below("stack/", "pages.py ports.py proxy.py remove.py root.py routes.py settings.py start.py state.py tools.py"),
-    *below("stack/", "urls.py machine/__init__.py machine/darwin.py machine/linux.py"),
+    *below("stack/", "messages.py urls.py verbs.py machine/__init__.py machine/darwin.py machine/linux.py"),
     *below("doctor/", "__main__.py alias.py engine.py finding.py firewall.py frameworks.py names.py probes.py"),
     *below("doctor/", "project.py report.py schema.json services.py stack.py"),
 }

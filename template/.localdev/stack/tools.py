@@ -103,6 +103,8 @@ def lines_of(command: list[str], seconds: float) -> Iterator[str]:
         timer.cancel()
         process.kill()
         process.wait()
+        if process.stdout:
+            process.stdout.close()
 
 
 class Later:
