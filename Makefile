@@ -12,7 +12,7 @@ new: .venv/requirements ## DEST=../my-app: put the stack into a repo (ARGS="-d a
 
 # No test chosen is an error (5) but where ARGS chose them.
 test: .venv/requirements-test ## run what needs no engine (ARGS="-k routes"; NIGHTLY=1: more of it; NO_SKIPS=1: a skip fails)
-	@echo 'make test: 2,200 tests that need no container engine, as many at a time as there are processors'
+	@echo 'make test: 1,000 tests that need no container engine, as many at a time as there are processors'
 	@.venv/bin/pytest -n auto -m 'not engine' $(if $(NO_SKIPS),--no-skips) $(ARGS) $(if $(ARGS),|| test $$? = 5)
 
 # They share the engine's ports and this machine's alias.
