@@ -109,12 +109,6 @@ def test_the_oldest_versions_are_the_same_wherever_they_stand(run: Run) -> None:
     assert f'dependencies = ["copier>={copier}"]' in (PROJECT / "pyproject.toml").read_text()
 
 
-def test_the_pre_commit_hook_is_a_target_of_make(run: Run) -> None:
-    (repo,) = yaml.safe_load((PROJECT / ".pre-commit-config.yaml").read_text())["repos"]
-    for hook in repo["hooks"]:
-        assert run(*hook["entry"].split(), "-n", cwd=PROJECT).returncode == 0
-
-
 def test_no_password_no_path_of_a_machine_and_no_registry_is_in_the_project(run: Run) -> None:
     need_command("git")
     done = run(
