@@ -337,7 +337,7 @@ def test_what_has_a_port_of_the_real_engine_is_named_before_a_container_starts(
     env = {"LOCALDEV_HTTP_PORT": "18180", "LOCALDEV_HTTPS_PORT": "18543", "LOCALDEV_HOST": "host-gateway"}
     proxy = "the container ports-test-proxy-1 of the project ports-test"
     lines = [taken(18180, proxy, "LOCALDEV_HTTP_PORT", 18181), taken(18543, proxy, "LOCALDEV_HTTPS_PORT", 18544)]
-    with running_stack(rendered, run, tmp_path, env, project_slug="ports-test") as stack:
+    with running_stack(rendered, run, tmp_path / "first", env, project_slug="ports-test") as stack:
         # The same repo under a new name is another project, too: its old containers are in the way.
         for here, name in ((repo(project_slug="ports-test-two"), {}), (stack.repo, {"COMPOSE_PROJECT_NAME": "three"})):
             done = run("make", "dev-up", cwd=here, env=env | name)

@@ -211,3 +211,18 @@ def test_without_root_containers_use_the_host_gateway_under_the_same_name(repo: 
             assert curl("http://gateway.localhost:18081/")[0] == 200
     finally:
         run("make", "dev-down", cwd=here, env=env, check=True)
+
+
+def test_a_clone_that_others_may_not_read_is_told_with_the_command_that_mends_it(repo: Render, run: Run) -> None:
+    here = repo(project_slug="umask")
+    (here / ".localdev/proxy").chmod(0o700)
+    try:
+        up = run("make", "dev-up", cwd=here, env=PORTS)
+        assert up.returncode != 0
+        assert up.stderr.splitlines()[-2] == (
+            "localdev: the proxy may not read .localdev/proxy. Fix: chmod -R a+rX .localdev/proxy && make dev-up"
+        )
+        run("chmod", "-R", "a+rX", ".localdev/proxy", cwd=here, check=True)
+        assert run("make", "dev-up", cwd=here, env=PORTS).returncode == 0
+    finally:
+        run("make", "dev-down", "ARGS=--volumes --yes", cwd=here, env=PORTS, check=True)

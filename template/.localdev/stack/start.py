@@ -120,6 +120,8 @@ def ended_text(engine: list[str], container: Container) -> str:
         [*engine, "logs", "--tail", "1", container.id], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
     line = done.stdout.decode(errors="replace").strip()
+    if "/.localdev/" in line and "Permission denied" in line:
+        return "the proxy may not read .localdev/proxy. Fix: chmod -R a+rX .localdev/proxy && make dev-up"
     said = f": {line}" if line else ""
     return f"the container of {container.service} failed ({container.status.lower()}){said}. Look at: make dev-logs ARGS={container.service}"
 

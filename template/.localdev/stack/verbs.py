@@ -44,7 +44,10 @@ def up(stack: Checkout, arguments: list[str]) -> int:
         found = start.of_project(stack.words, stack.config)
         if made and "proxy" in found:
             engine = compose.engine_of(stack.words)
-            start.configure(engine, found["proxy"], made, site.ports.http or 0)
+            try:
+                start.configure(engine, found["proxy"], made, site.ports.http or 0)
+            except proxy.GoneError as error:
+                raise start.FailedError(start.ended_text(engine, found["proxy"])) from error
             start.introduce(stack.words, stack.config, found["proxy"], site.hosts)
         start.wait(stack.words, stack.config, found, compose.services_in(arguments))
     if not is_known:
