@@ -215,14 +215,15 @@ def test_without_root_containers_use_the_host_gateway_under_the_same_name(repo: 
 
 def test_a_clone_that_others_may_not_read_is_told_with_the_command_that_mends_it(repo: Render, run: Run) -> None:
     here = repo(project_slug="umask")
+    env = {"LOCALDEV_HTTP_PORT": "18081", "LOCALDEV_HTTPS_PORT": "18444"}
     (here / ".localdev/proxy").chmod(0o700)
     try:
-        up = run("make", "dev-up", cwd=here, env=PORTS)
+        up = run("make", "dev-up", cwd=here, env=env)
         assert up.returncode != 0
         assert up.stderr.splitlines()[-2] == (
             "localdev: the proxy may not read .localdev/proxy. Fix: chmod -R a+rX .localdev/proxy && make dev-up"
         )
         run("chmod", "-R", "a+rX", ".localdev/proxy", cwd=here, check=True)
-        assert run("make", "dev-up", cwd=here, env=PORTS).returncode == 0
+        assert run("make", "dev-up", cwd=here, env=env).returncode == 0
     finally:
-        run("make", "dev-down", "ARGS=--volumes --yes", cwd=here, env=PORTS, check=True)
+        run("make", "dev-down", "ARGS=--volumes --yes", cwd=here, env=env, check=True)
