@@ -210,7 +210,7 @@ def test_without_root_containers_use_the_host_gateway_under_the_same_name(repo: 
         with service("web", 3124, "0.0.0.0"):
             assert curl("http://gateway.localhost:18081/")[0] == 200
     finally:
-        run("make", "dev-down", cwd=here, env=env, check=True)
+        run("make", "dev-down", "ARGS=--volumes --yes", cwd=here, env=env, check=True)
 
 
 def test_a_clone_that_others_may_not_read_is_told_with_the_command_that_mends_it(repo: Render, run: Run) -> None:
