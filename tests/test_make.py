@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from conftest import Render, Run
-from fakes import Repo
+from fakes import PORTS, Repo
 from needs import need_command
+from sites import compose_config
 
 MAKES = ["make", *([os.environ["MAKE381"]] if os.environ.get("MAKE381") else [])]
 
@@ -173,3 +174,42 @@ def test_no_target_writes_a_file_that_git_tracks(made, run: Run) -> None:
     for target in ("dev-up", "dev-reload", "dev-urls", "dev-env", "dev-status", "dev-down"):
         here.make(target)
     assert run("git", "status", "--porcelain", cwd=here.here, check=True).stdout == " M .localdev/routes\n"
+
+
+def test_a_container_that_ended_is_a_failure_where_it_is_ours_or_has_failed_and_was_asked_for(made) -> None:
+    here = made(databases="[redis]")
+    config = compose_config(here.answers, **PORTS, redis=18399)
+    config["services"]["migrate"] = {"networks": {"default": None}}
+    here.write(
+        "docker",
+        (here.bin / "docker")
+        .read_text()
+        .replace('*"config --services"', '*"config --services") echo proxy redis migrate ;; none'),
+    )
+
+    def up(service: str, ours: str, code: int, *words: str) -> tuple[int, str]:
+        ended = f"Exited ({code}) 1 second ago"
+        row = [
+            "1",
+            f"x-{service}-1",
+            "exited",
+            "shop",
+            service,
+            str(here.here),
+            "",
+            ours,
+            "",
+            "",
+            "shop_default",
+            "",
+            ended,
+        ]
+        here.says(config, [row], [])
+        done = here.make("dev-up", *words)
+        return done.returncode, "".join(line for line in done.stderr.splitlines() if line.startswith("localdev: "))
+
+    failed = "localdev: the container of {} failed (exited ({}) 1 second ago). Look at: make dev-logs ARGS={}"
+    assert up("migrate", "", 0) == (0, "")
+    assert up("migrate", "", 3) == (2, failed.format("migrate", 3, "migrate"))
+    assert up("redis", "redis", 0) == (2, failed.format("redis", 0, "redis"))
+    assert up("redis", "redis", 137, "ARGS=proxy") == (0, ""), "nobody asked for it"

@@ -23,6 +23,8 @@ from owners import names_of, our_services
 
 # A database that makes its first data folder on a slow machine. Seconds.
 PATIENCE = 180.0
+# A health check that takes longer is asked again. Seconds.
+ANSWER = 10.0
 # How long a container of the user's that has just started is watched. Seconds.
 SETTLING = 0.5
 
@@ -40,7 +42,15 @@ def failure(words: list[str], otherwise: str) -> str:
         (["config", "--quiet"], "the Compose files have an error: {said}. Correct it, then: make dev-up"),
         (["ps", "--quiet"], "no container runtime answers. Start Docker Desktop, OrbStack, Colima or dockerd"),
     ):
-        done = subprocess.run([*words, *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        command = [*words, *arguments]
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=compose.PATIENCE, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return (
+                f"`{' '.join(command)}` says nothing within {compose.PATIENCE:g} s. Start the container runtime again"
+            )
         if done.returncode != 0:
             said = " ".join(done.stderr.decode(errors="replace").split())
             clash = re.search(r"services[.](\S+) conflicts with imported resource", said)
@@ -68,15 +78,17 @@ def wait(words: list[str], config: dict[str, Any], found: dict[str, Container], 
 
     `started` are the services that somebody asked for, none for all.
 
-    A container that ended with 0 is fine. Raises FailedError for one that ended otherwise, and for one that stays silent.
+    A container of the user's that ended with 0 is fine. Raises FailedError for one that ended otherwise, for one of ours that
+    ended at all, and for one that stays silent.
     """
     engine, deadline, is_told = compose.engine_of(words), time.monotonic() + PATIENCE, False
     began = time.monotonic()
-    waiting = [name for name in our_services(config) if name != "proxy"]
+    waiting = [name for name in started or our_services(config) if name in our_services(config) and name != "proxy"]
     while True:
         for container in found.values():
             ended = re.match(r"Exited \(([0-9]+)\)", container.status)
-            has_failed = (ended and ended[1] != "0") or container.state in ("dead", "restarting")
+            is_wrong_end = ended and (ended[1] != "0" or container.is_ours)
+            has_failed = is_wrong_end or container.state in ("dead", "restarting")
             if has_failed and container.service in (started or active_services(words)):
                 raise FailedError(ended_text(engine, container))
         waiting = [name for name in waiting if name in found and not is_ready(engine, config, found[name])]
@@ -106,12 +118,16 @@ def is_ready(engine: list[str], config: dict[str, Any], container: Container) ->
         return True
     test = (config["services"][container.service].get("healthcheck") or {}).get("test") or []
     if container.state != "running":
-        return container.state == "exited"
+        return False
     if not test or test[0] == "NONE":
         return True
     command = test[1:] if test[0] == "CMD" else ["/bin/sh", "-c", test[1]]
     asked = [*engine, "exec", container.id, *command]
-    return subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
+    try:
+        done = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
 
 
 def ended_text(engine: list[str], container: Container) -> str:
