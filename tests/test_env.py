@@ -108,7 +108,9 @@ def test_a_line_before_each_variable_names_who_reads_it(rendered: Render, run: R
 def test_every_name_of_routes_is_accepted(
     tmp_path: Path, domain: str, routes: str, rails: str, vite: str, hosts: str
 ) -> None:
-    seen = environment(made.lines(site_of(tmp_path, routes, conf=CONF.replace("shop.localhost", domain))))
+    seen = environment(
+        made.lines(made.variables(site_of(tmp_path, routes, conf=CONF.replace("shop.localhost", domain))))
+    )
     assert seen["RAILS_DEVELOPMENT_HOSTS"] == f".{domain},host-alias{rails}"
     assert seen["__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS"] == vite
     assert set(seen["PROXY_HOSTS"].split(",")) == set(hosts.split(","))

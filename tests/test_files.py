@@ -36,7 +36,7 @@ ALWAYS = {
     *below("", ".gitattributes .gitignore LICENSE ruff.toml"),
     *below("sh/", "common.sh darwin.sh job.sh linux.sh os.sh"),
     *below("stack/", "__main__.py certificate.py checkout.py compose.py environment.py hosts.py nginx.py owners.py"),
-    *below("stack/", "pages.py ports.py proxy.py remove.py root.py routes.py settings.py start.py state.py tools.py"),
+    *below("stack/", "pages.py ports.py proxy.py root.py routes.py settings.py start.py state.py tools.py"),
     *below("stack/", "messages.py urls.py verbs.py machine/__init__.py machine/darwin.py machine/linux.py"),
     *below("doctor/", "__main__.py alias.py engine.py finding.py firewall.py frameworks.py names.py probes.py"),
     *below("doctor/", "project.py report.py schema.json services.py stack.py"),
@@ -45,7 +45,7 @@ FILES = {
     "none": ALWAYS,
     "nginx": {
         *ALWAYS,
-        *below("proxy/", "headers.conf http.conf nginx.conf no-route.conf page.conf server.conf"),
+        *below("proxy/", "http.conf nginx.conf page.conf server.conf"),
         *below("proxy/pages/", "dashboard.html down.html frame.html no-route.html"),
     },
 }

@@ -58,11 +58,26 @@ def test_help_is_the_default_and_lists_every_target(made) -> None:
     here = made()
     done = here.make()
     targets = [line.split()[1] for line in done.stdout.splitlines()]
-    lines = (here.here / ".localdev/localdev.mk").read_text().replace("\\\n", "").splitlines()
-    phony = next(line for line in lines if line.startswith("LOCALDEV_TARGETS"))
-    assert targets == phony.split()[2:]
-    assert [line.split(":")[0] for line in lines if line.startswith("dev-")] == targets
+    lines = (here.here / ".localdev/localdev.mk").read_text().splitlines()
+    words = next(line for line in lines if line.startswith("LOCALDEV_WORDS")).split()[2:]
+    assert targets == [f"dev-{word}" for word in words]
+    assert [line.split(":")[0] for line in lines if line.startswith("$(LOCALDEV_PREFIX)")] == [
+        f"$(LOCALDEV_PREFIX){word}" for word in words
+    ]
     assert here.make("dev-help").stdout == done.stdout
+
+
+def test_a_prefix_of_the_teams_own_renames_the_targets_and_what_messages_call_them(made) -> None:
+    here = made()
+    (here.here / "Makefile").write_text(
+        "LOCALDEV_PREFIX = stack-\ndev-up: ; @echo mine\ninclude .localdev/localdev.mk\n"
+    )
+    assert here.make("dev-up").stdout == "mine\n"
+    assert here.make("stack-help").stdout.startswith("make stack-help ")
+    assert (here.make("stack-down", "ARGS=-t 3").returncode, here.calls()) == (0, ["docker compose down -t 3"])
+    said = here.make("stack-reload").stderr.splitlines()[0]
+    assert said == "localdev: the proxy does not run. Start it: make stack-up"
+    assert "(make -s stack-env)" in here.make("stack-help").stdout
 
 
 def test_arguments_and_another_compose_reach_the_command(made) -> None:
@@ -203,6 +218,7 @@ def test_a_container_that_ended_is_a_failure_where_it_is_ours_or_has_failed_and_
             "shop_default",
             "",
             ended,
+            "",
         ]
         here.says(config, [row], [])
         done = here.make("dev-up", *words)

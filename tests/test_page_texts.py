@@ -21,6 +21,7 @@ def made(folder: Path, text: str, **options: object) -> dict[str, str]:
 
 def asked(page: str) -> str:
     """Return `page` as if it was asked for, of a service that is up: with nginx's own words taken away."""
+    page = re.sub(r"<!--# include virtual=[^>]*? set=.*?<!--# else -->", "", page)
     page = re.sub(r"<!--# include virtual=.*?-->", "up", page)
     return re.sub(r"<!--#.*?-->", "", page)
 

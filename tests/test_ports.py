@@ -69,7 +69,7 @@ def taken(port: int, by: str, variable: str, free: int) -> str:
 
 def container(name: str, project: str, ports: str) -> list[str]:
     """Return the row of a running container, as compose.containers asks for it."""
-    return [name, name, "running", project, name, "/gone", "/gone/compose.yaml", "", "False", "", "", ports, "Up"]
+    return [name, name, "running", project, name, "/gone", "/gone/compose.yaml", "", "False", "", "", ports, "Up", ""]
 
 
 class Network:

@@ -132,7 +132,7 @@ def servers(folder: Path, text: str, **options: object) -> dict[str, str]:
 def test_a_path_is_itself_and_what_is_below_it(tmp_path: Path) -> None:
     server = servers(tmp_path, "api 4000 /api\n")["shop.localhost"]
     assert re.findall(r"location (.*) \{", server) == ["= /api", "/api/", "/"]
-    assert server.index("no-route.conf") > server.index("location / {")
+    assert server.index("no-route.$page") > server.index("location / {")
 
 
 def test_a_host_has_what_the_wildcard_above_it_has_where_it_says_nothing_else(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 
@@ -30,13 +29,10 @@ def place(repo: str) -> str:
 
 def read(repo: str) -> bytes | None:
     """Return the certificate of `repo` with its key, None where HTTPS is off. Raises CertificateError."""
-    file = place(repo)
     try:
-        with open(file, "rb") as stored:
-            return stored.read()
-    except FileNotFoundError:
-        return None
+        return state.read(repo, "pem")
     except OSError as error:
+        file = place(repo)
         raise CertificateError(f"{file} cannot be read ({error.strerror}). Fix: rm {file} && make dev-tls") from error
 
 
@@ -68,34 +64,15 @@ def make(repo: str, hosts: list[str]) -> bool:
             raise CertificateError(f"mkcert failed: {' '.join(said.split())}")
         try:
             with open(certificate, "rb") as cert, open(key, "rb") as secret:
-                store(place(repo), f"hosts: {' '.join(hosts)}\n".encode() + cert.read() + secret.read())
+                state.write(repo, "pem", f"hosts: {' '.join(hosts)}\n".encode() + cert.read() + secret.read())
         except OSError as error:
             raise CertificateError(f"{place(repo)} cannot be written: {error.strerror or error}") from error
     return "mkcert -install" not in said
 
 
-def store(file: str, contents: bytes) -> None:
-    """Write `file`, for its owner only from the first byte on; it takes the old one's place at once. Raises OSError."""
-    os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
-    import tempfile
-
-    descriptor, new = tempfile.mkstemp(dir=os.path.dirname(file))
-    try:
-        with os.fdopen(descriptor, "wb") as written:
-            written.write(contents)
-        os.replace(new, file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.remove(new)
-        raise
-
-
 def remove(repo: str) -> bool:
     """Remove the certificate of `repo`; tell whether there was one. Raises CertificateError."""
     try:
-        os.remove(place(repo))
-    except FileNotFoundError:
-        return False
+        return state.remove(repo, "pem")
     except OSError as error:
         raise CertificateError(f"{place(repo)} cannot be removed: {error.strerror}") from error
-    return True

@@ -13,7 +13,6 @@ import ports
 import proxy
 import routes
 import settings
-import start
 import urls
 from messages import Stop, say
 from tools import Later
@@ -28,6 +27,7 @@ class Checkout:
     def __init__(self, words: list[str], config: Later, containers: Later) -> None:
         """`words` is the command for Compose, which was asked for both already. Raises Stop, and OSError."""
         self.words, self._config, self._containers = words, config, containers
+        self.engine = compose.engine_of(words)
         self.settings = settings.read(f"{FOLDER}/host-alias.conf")
         self.routes = routes.read(f"{FOLDER}/routes", self.settings.domain)
 
@@ -38,11 +38,15 @@ class Checkout:
             return self._config.result()
         except compose.UnknownError as error:
             hint = f"`{error}` prints no JSON. Install Docker Compose 2.23.1 or later"
-            raise Stop(start.failure(self.words, hint)) from error
+            raise Stop(compose.failure(self.words, hint)) from error
 
     def containers(self) -> list[compose.Container]:
         """Return the engine's containers before anything is changed. Raises compose.UnknownError."""
         return self._containers.result()
+
+    def containers_now(self) -> list[compose.Container]:
+        """Return this project's containers as they are now. Raises compose.UnknownError."""
+        return compose.of_project(self.config, compose.containers(self.words))
 
     def site(self) -> urls.Site:
         """Return all that is served. Raises Stop."""
@@ -53,6 +57,13 @@ class Checkout:
             raise Stop(*lost)
         has_https = self.settings.has_proxy and os.path.exists(certificate.place(os.curdir))
         return urls.Site(self.settings, self.routes, settings.published(self.settings, config), has_https)
+
+    def configuration(self, site: urls.Site) -> proxy.Configuration:
+        """Return the proxy's configuration for `site`; name the hosts that its certificate does not have."""
+        stored = certificate.read(os.curdir)
+        for host in certificate.uncertified(site.hosts, stored) if stored else []:
+            say(f"the certificate does not have {host}. Run: make dev-tls")
+        return proxy.Configuration(site, FOLDER, stored)
 
     def need_proxy(self) -> None:
         """Raise Stop where this stack has no proxy."""
@@ -73,7 +84,7 @@ class Checkout:
                 pass
         # A service of a profile that is off does not start.
         if not services and any(service.get("profiles") for service in self.config["services"].values()):
-            services = start.active_services(self.words)
+            services = compose.active_services(self.words)
         refusals += ports.busy(self.config, services, found)
         if refusals:
             raise Stop(*refusals)
@@ -84,14 +95,6 @@ class Checkout:
         named = compose.files_are_named(self.words)
         return list(owners.elsewhere(self.config, found, os.getcwd(), named, self.words))
 
-    def configuration(self) -> proxy.Configuration:
-        """Return the proxy's configuration; name the hosts that its certificate does not have."""
-        site = self.site()
-        stored = certificate.read(os.curdir)
-        for host in certificate.uncertified(site.hosts, stored) if stored else []:
-            say(f"the certificate does not have {host}. Run: make dev-tls")
-        return proxy.Configuration(site, FOLDER, stored)
-
     def refuse_elsewhere(self) -> None:
         """Raise Stop where the containers of this project belong to another folder; nobody knows without an engine."""
         try:
@@ -100,15 +103,3 @@ class Checkout:
             return
         if refusals:
             raise Stop(*refusals)
-
-    def use(self, made: proxy.Configuration, port: int) -> bool:
-        """Have the proxy use `made`; tell whether it runs at all."""
-        try:
-            found = start.of_project(self.words, self.config)
-            if "proxy" in found:
-                start.configure(compose.engine_of(self.words), found["proxy"], made, port)
-                if start.new_names(self.words, self.config, found["proxy"], self.site().hosts):
-                    say("other containers learn the new hosts with the next: make dev-up")
-        except (proxy.GoneError, compose.UnknownError):
-            return False
-        return "proxy" in found

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,7 @@ class Container:
     networks: frozenset[str]
     ports: frozenset[int] = frozenset()
     status: str = ""
+    image: str = ""
 
     @property
     def runs(self) -> bool:
@@ -113,7 +115,7 @@ def config(compose: list[str]) -> dict[str, Any]:
 def containers(compose: list[str]) -> list[Container]:
     """Return all containers of the engine, those that do not run included. Raises UnknownError when it does not answer."""
     labels = (f'(.Label "{label}")' for label in (PROJECT, SERVICE, FOLDER, FILES, OURS, ONE_OFF))
-    fields = [".ID", ".Names", ".State", *labels, ".Mounts", ".Networks", ".Ports", ".Status"]
+    fields = [".ID", ".Names", ".State", *labels, ".Mounts", ".Networks", ".Ports", ".Status", ".Image"]
     row = "[" + ",".join("{{json " + field + "}}" for field in fields) + "]"
     command = [*engine_of(compose), "ps", "--all", "--no-trunc", "--format", row]
     try:
@@ -125,11 +127,21 @@ def containers(compose: list[str]) -> list[Container]:
 
 def container_of(id: str, names: str, *fields: str) -> Container:
     """Return the container of a row of `docker ps`."""
-    *texts, mounts, networks, ports, status = fields
+    *texts, mounts, networks, ports, status, image = fields
     # With legacy links the names that other containers have for it are there, too: OTHER/ALIAS.
     name = next((name for name in names.split(",") if "/" not in name), names)
-    parts = (frozenset(mounts.split(",")), frozenset(networks.split(",")), published_ports(ports), status)
+    parts = (frozenset(mounts.split(",")), frozenset(networks.split(",")), published_ports(ports), status, image)
     return Container(id, name, *texts, *parts)
+
+
+def of_project(config: dict[str, Any], found: list[Container]) -> list[Container]:
+    """Return those of `found` that are services of the project `config`."""
+    return [item for item in found if item.project == config["name"] and item.one_off.lower() != "true"]
+
+
+def active_services(compose: list[str]) -> list[str]:
+    """Return the services that Compose starts, without those of profiles that are off. Raises UnknownError."""
+    return answer(*compose, "config", "--services").split()
 
 
 def published_ports(text: str) -> frozenset[int]:
@@ -175,3 +187,26 @@ def services_in(arguments: list[str]) -> list[str]:
             found.append(word)
         is_value = not is_value and bool(with_value.fullmatch(word))
     return found
+
+
+def failure(words: list[str], otherwise: str) -> str:
+    """Return the likely reason why Compose failed, and what to do; `otherwise` where there is none to be seen."""
+    if not shutil.which(words[0]):
+        return f'there is no {words[0]} here. Install Docker (or set LOCALDEV_COMPOSE="podman compose")'
+    for arguments, text in (
+        (["version"], f"'{' '.join(words)}' does not work. Install Docker Compose 2.23.1 or later"),
+        (["config", "--quiet"], "the Compose files have an error: {said}. Correct it, then: make dev-up"),
+        (["ps", "--quiet"], "no container runtime answers. Start Docker Desktop, OrbStack, Colima or dockerd"),
+    ):
+        command = [*words, *arguments]
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False)
+        except subprocess.TimeoutExpired:
+            return f"`{' '.join(command)}` says nothing within {PATIENCE:g} s. Start the container runtime again"
+        if done.returncode != 0:
+            said = " ".join(done.stderr.decode(errors="replace").split())
+            clash = re.search(r"services[.](\S+) conflicts with imported resource", said)
+            if clash:
+                return f"the service {clash[1]} is in your Compose file and in .localdev/compose.yaml. Rename yours"
+            return text.format(said=said) if "{said}" in text else text
+    return otherwise

@@ -18,8 +18,8 @@ LISTEN = {
 }
 
 
-def lines(site: Site) -> str:
-    """Return one `export` for each variable, below a comment that says who reads it."""
+def variables(site: Site) -> list[tuple[str, str, str]]:
+    """Return each variable with who reads it, '' for the same as the one before, and its value."""
     found = [(reader, name, site.listen) for name, reader in LISTEN.items()]
     found += [
         (
@@ -44,9 +44,12 @@ def lines(site: Site) -> str:
     for name in site.settings.databases:
         found.append((reader, f"{name.upper()}_URL", database_url(site.settings, site.ports, name)))
         reader = ""
-    return "".join(
-        f"{f'# {reader}' + chr(10) if reader else ''}{exported(name, value)}\n" for reader, name, value in found
-    )
+    return found
+
+
+def lines(found: list[tuple[str, str, str]]) -> str:
+    """Return one `export` for each variable of `found`, below a comment that says who reads it."""
+    return "".join(f"{reader and f'# {reader}{chr(10)}'}{exported(name, value)}\n" for reader, name, value in found)
 
 
 def exported(name: str, value: str) -> str:

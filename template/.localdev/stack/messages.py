@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 
 
@@ -23,6 +25,25 @@ class FileStop(Stop):
     """A file of the repo has a mistake: each line begins with FILE:LINE."""
 
 
+def named(text: str) -> str:
+    """Return `text` with make's targets as this repo calls them: localdev.mk passes its LOCALDEV_PREFIX on."""
+    prefix = os.environ.get("LOCALDEV_PREFIX", "dev-")
+    return (
+        text if prefix == "dev-" else re.sub(r"\bmake (-s )?dev-", lambda found: f"make {found[1] or ''}{prefix}", text)
+    )
+
+
+def printable(text: str) -> str:
+    """Return `text` with a question mark for each letter that a terminal would take for a command to it."""
+    return "".join(mark if mark.isprintable() else "?" for mark in text)
+
+
 def say(text: str) -> None:
-    """Print `text` as one line on stderr; what a terminal would take for a command to it becomes a question mark."""
-    print("localdev: " + "".join(mark if mark.isprintable() else "?" for mark in text), file=sys.stderr, flush=True)
+    """Print `text` as one line on stderr."""
+    print(f"localdev: {printable(named(text))}", file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """Print `text`, which may have many lines, on stdout: what somebody asked for."""
+    sys.stdout.write(named(text))
+    sys.stdout.flush()

@@ -21,20 +21,18 @@ def configuration(site: Site) -> str:
     lines = []
     if site.has_https:
         lines += [f"ssl_certificate {LIVE}/tls.pem;", f"ssl_certificate_key {LIVE}/tls.pem;", "http2 on;"]
-    probes = [f"    /__localdev/probe/{name} {upstream_url(route)};" for name, route in site.services.items()]
-    # Nothing listens on port 1, so the answer says only whether the container has an address.
-    running = [f"    /__localdev/running/{name} http://{name}:1;" for name in site.settings.databases]
-    # volatile: the subrequests of a page share their variables.
-    lines += [
-        "map $uri $probed {",
-        "    volatile;",
-        *probes,
-        "}",
-        "map $uri $database {",
-        "    volatile;",
-        *running,
-        "}",
-    ]
+    # Nothing listens on port 1 of a database, so the answer says only whether the container has an address.
+    databases = {name: f"http://{name}:1" for name in site.settings.databases}
+    for variable, urls in (
+        ("$probed", {name: upstream_url(route) for name, route in site.services.items()}),
+        ("$database", databases),
+    ):
+        lines += [
+            f"map $asked {variable} {{",
+            "    volatile;",
+            *(f"    {name} {url};" for name, url in urls.items()),
+            "}",
+        ]
     for name, route in site.services.items():
         if route.native:
             lines += [f"upstream {name} {{", f"    server {route.upstream}:{route.port};", f"{KEEPALIVE}}}"]
@@ -69,7 +67,12 @@ def server(site: Site, host: str, routes: list[Route]) -> Iterator[str]:
             yield from location(site, f"= {route.path}", route)
         yield from location(site, route.path.rstrip("/") + "/", route)
     if "/" not in {route.path for route in routes}:
-        yield from ("    location / {", f"        include {LIVE}/no-route.conf;", "    }")
+        yield from (
+            "    location / {",
+            "        error_page 404 /__localdev/page/no-route.$page;",
+            "        return 404;",
+            "    }",
+        )
     yield "}"
 
 

@@ -7,6 +7,7 @@ Two servers on one volume lose rows; a second checkout under the same project na
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -134,6 +135,18 @@ def strangers(config: Config, found: list[Container], names: dict[str, dict[str,
                 if shared:
                     text = f"{whose} is called {min(shared)} in the network {network}, and so is {our}: {EITHER}"
                     yield Refusal(text, f"docker network disconnect {network} {container.name}")
+
+
+def data_in(config: Config, found: list[Container], volumes: frozenset[str]) -> list[str]:
+    """Return what `docker compose down --volumes` deletes: declared volumes, and unnamed ones by their container."""
+    declared = {volume["name"] for volume in (config.get("volumes") or {}).values() if not volume.get("external")}
+    unnamed = {
+        f"the unnamed volume of {container.name}"
+        for container in found
+        if container.project == config["name"] and any(re.fullmatch("[0-9a-f]{64}", name) for name in container.mounts)
+    }
+    # The proxy's is no data: make dev-up fills it again.
+    return sorted((declared & volumes) - {f"{config['name']}_localdev-proxy"}) + sorted(unnamed)
 
 
 def checkout_of(folder: str) -> str | None:

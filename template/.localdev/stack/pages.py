@@ -12,6 +12,7 @@ import os
 import re
 from html import escape
 
+from messages import named
 from settings import database_url
 from urls import Site
 
@@ -27,15 +28,23 @@ def this(name: str) -> str:
     return f'<!--# echo var="{name}" -->'
 
 
-def state(kind: str, name: str) -> str:
-    """Return the include that prints a state: `kind` is up for services, running for databases."""
-    return f'<!--# include virtual="/__localdev/{kind}/{name}" -->'
+def is_up(number: int, service: str) -> str:
+    """Return the includes that print a service's state; `number` is its own on the page.
+
+    A service that answers the probe, a HEAD, leaves no text. A page's subrequests share their variables.
+    """
+    ask = f'<!--# include virtual="/__localdev/probe/{service}" set="answer{number}" -->'
+    return f'{ask}<!--# if expr="$answer{number}" -->{this(f"answer{number}")}<!--# else -->up<!--# endif -->'
+
+
+def is_running(database: str) -> str:
+    """Return the include that prints a database's state."""
+    return f'<!--# include virtual="/__localdev/running/{database}" -->'
 
 
 def made(site: Site, folder: str) -> dict[str, str]:
     """Return every page by its name; `folder` has the sources of the HTML. Raises OSError."""
-    pages = {f"up/{name}": answer(number, name) for number, name in enumerate(site.services, 1)}
-    pages |= {"down.txt": down_text(site), "down.json": down_json(site)}
+    pages = {"up.txt": is_up(0, "${service}"), "down.txt": down_text(site), "down.json": down_json(site)}
     pages |= {"dashboard.txt": dashboard_text(site), "dashboard.json": dashboard_json(site)}
     pages |= {"no-route.txt": no_route_text(site), "no-route.json": no_route_json(site)}
     words = words_of(site)
@@ -44,19 +53,13 @@ def made(site: Site, folder: str) -> dict[str, str]:
         head, _, body = source(folder, f"{name}.html").partition("\n<body")
         page = frame.replace("@head@", head).replace("@body@", "<body" + body.rstrip("\n"))
         pages[f"{name}.html"] = re.sub("@([a-z-]+)@", lambda found: words[found[1]], page)
-    return pages
+    return {name: named(page) for name, page in pages.items()}
 
 
 def source(folder: str, name: str) -> str:
     """Return the text of a source."""
     with open(os.path.join(folder, name), encoding="utf-8") as file:
         return file.read()
-
-
-def answer(number: int, service: str) -> str:
-    """Return what /__localdev/up/SERVICE says. A service that answers the probe, a HEAD, leaves no text."""
-    ask = f'<!--# include virtual="/__localdev/probe/{service}" set="answer{number}" -->'
-    return f'{ask}<!--# if expr="$answer{number}" -->{this(f"answer{number}")}<!--# else -->up<!--# endif -->'
 
 
 def rows(site: Site) -> list[tuple[str, str]]:
@@ -92,21 +95,21 @@ def dashboard_text(site: Site) -> str:
     width = max((len(name) for name in [*site.services, *site.settings.databases]), default=0)
     targets = max((len(site.address_of(route)) for route in site.services.values()), default=0)
     lines = []
-    for name, route in site.services.items():
+    for number, (name, route) in enumerate(site.services.items()):
         for url in urls_of(site, name):
-            lines.append(f"{state('up', name)}\t{name:{width}}  {site.address_of(route):{targets}}  {url}")
+            lines.append(f"{is_up(number, name)}\t{name:{width}}  {site.address_of(route):{targets}}  {url}")
     lines = lines or [f"localdev: {NO_SERVICE}"]
-    lines += [f"{state('running', name)}\t{name:{width}}  {url}" for name, url in databases(site).items()]
+    lines += [f"{is_running(name)}\t{name:{width}}  {url}" for name, url in databases(site).items()]
     return "\n".join(lines) + "\n"
 
 
 def dashboard_json(site: Site) -> str:
     """Return the page of all services, for programs and for the script of the HTML."""
     found = [
-        {"name": name, "target": site.address_of(route), "state": state("up", name), "urls": urls_of(site, name)}
-        for name, route in site.services.items()
+        {"name": name, "target": site.address_of(route), "state": is_up(number, name), "urls": urls_of(site, name)}
+        for number, (name, route) in enumerate(site.services.items())
     ]
-    stores = [{"name": name, "url": url, "state": state("running", name)} for name, url in databases(site).items()]
+    stores = [{"name": name, "url": url, "state": is_running(name)} for name, url in databases(site).items()]
     return printed({"domain": site.settings.domain, "services": found, "databases": stores})
 
 
@@ -134,13 +137,13 @@ def words_of(site: Site) -> dict[str, str]:
     is_alias = not site.ports.has_gateway
     to = f"to {site.settings.ip} port" if is_alias else "to any port"
     services = []
-    for name, route in site.services.items():
+    for number, (name, route) in enumerate(site.services.items()):
         links = "\n".join(f"<li>{link(url)}</li>" for url in urls_of(site, name))
         about = f'<strong>{name}</strong> <code class="target">{escape(site.address_of(route))}</code>'
-        services.append(f'<li>{about} {state_of("up", name)}\n<ul class="to">\n{links}\n</ul>\n</li>')
+        services.append(f'<li>{about} {state_of(name, is_up(number, name))}\n<ul class="to">\n{links}\n</ul>\n</li>')
     stores = [
         f'<li><strong>{name}</strong> <span class="to"><code class="copy">{escape(url)}</code></span> '
-        f"{state_of('running', name)}</li>"
+        f"{state_of(name, is_running(name))}</li>"
         for name, url in databases(site).items()
     ]
     places = [f'<li><strong>{name}</strong> <span class="to">{link(url)}</span></li>' for name, url in rows(site)]
@@ -160,9 +163,9 @@ def words_of(site: Site) -> dict[str, str]:
     }
 
 
-def state_of(kind: str, name: str) -> str:
-    """Return the HTML of a state, which the page's script keeps up to date."""
-    return f'<span class="state" data-name="{name}">{state(kind, name)}</span>'
+def state_of(name: str, state: str) -> str:
+    """Return the HTML of the state of `name`, which the page's script keeps up to date."""
+    return f'<span class="state" data-name="{name}">{state}</span>'
 
 
 def link(url: str) -> str:

@@ -53,16 +53,18 @@ workers() {
 # is_used: does every new connection get the new configuration?
 is_used() {
 	[ "$(wget -q -O - "http://127.0.0.1:$1/__localdev/health" 2>/dev/null)" = "/srv/localdev/$new/" ] || return 1
+	# Without a configuration the old workers listen nowhere. nginx takes 100 ms before it ends them.
+	[ -n "$old" ] || return 0
 	for worker in $before; do
 		case $(workers) in *" $worker "*) return 1 ;; esac
 	done
 }
 before=$(workers)
 put "$new"
-tries=0
+# nginx that has just started hears no signal before it has written its number.
+tries=0 told=no
 until is_used "$2"; do
-	# A container that has just started may miss a signal.
-	[ $((tries % 25)) -gt 0 ] || kill -HUP 1
+	if [ "$told" = no ] && [ -s /tmp/nginx.pid ]; then kill -HUP 1 && told=yes; fi
 	tries=$((tries + 1))
 	if [ "$tries" -gt 500 ]; then
 		if [ -n "$old" ]; then put "$old" && kill -HUP 1; else rm -f live; fi

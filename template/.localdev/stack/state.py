@@ -17,6 +17,40 @@ def place(repo: str, kind: str) -> str:
     return os.path.join(home, "localdev", f"{checkout}.{kind}")
 
 
+def read(repo: str, kind: str) -> bytes | None:
+    """Return what was written for `kind`, None where nothing was. Raises OSError."""
+    try:
+        with open(place(repo, kind), "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def write(repo: str, kind: str, contents: bytes) -> None:
+    """Keep `contents`, for this user only from the first byte on; they take the old ones' place at once. Raises OSError."""
+    file = place(repo, kind)
+    os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
+    # Two may write at the same time. mkstemp would do, but Python takes 10 ms to import it.
+    new = f"{file}.{os.getpid()}"
+    try:
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written:
+            written.write(contents)
+        os.replace(new, file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(new)
+        raise
+
+
+def remove(repo: str, kind: str) -> bool:
+    """Forget what was written for `kind`; tell whether something was. Raises OSError."""
+    try:
+        os.remove(place(repo, kind))
+    except FileNotFoundError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def locked(repo: str) -> Iterator[None]:
     """Wait until nobody else changes what runs of the checkout in `repo`. Raises OSError."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from routes import Route, hosts, services
 from settings import Published, Settings
@@ -54,18 +55,27 @@ class Site:
         return found
 
 
+def rows(site: Site) -> list[tuple[str, str, list[str]]]:
+    """Return each route's service, where that is, and its URLs, HTTP's first: every tool takes it."""
+    if not site.settings.has_proxy:
+        places = [(route.service, site.address_of(route)) for route in site.routes]
+        return [(service, address, [f"http://{address}/"]) for service, address in places]
+    return [(route.service, site.address_of(route), site.urls(route.host, route.path)[::-1]) for route in site.routes]
+
+
+def listed(site: Site) -> dict[str, Any]:
+    """Return the routes for programs."""
+    found = [{"service": service, "target": address, "urls": urls} for service, address, urls in rows(site)]
+    return {"dashboard": site.dashboard if site.settings.has_proxy else None, "routes": found}
+
+
 def table(site: Site) -> str:
     """Return a line for each route: its service, its URL, and where the service is; then the dashboard's."""
-    if not site.settings.has_proxy:
-        rows = [(route.service, [f"http://{site.address_of(route)}/"], site.address_of(route)) for route in site.routes]
-    else:
-        # In this list HTTP comes first: every tool takes it.
-        every = [(route, site.urls(route.host, route.path)[::-1]) for route in site.routes]
-        rows = [(route.service, urls, site.address_of(route)) for route, urls in every]
-    width = max((len(service) for service, _, _ in rows), default=0)
-    url_width = max((len(urls[0]) for _, urls, _ in rows), default=0)
+    found = rows(site)
+    width = max((len(service) for service, _, _ in found), default=0)
+    url_width = max((len(urls[0]) for _, _, urls in found), default=0)
     lines = []
-    for service, urls, address in rows:
+    for service, address, urls in found:
         lines.append(f"{service:{width}}  {urls[0]:{url_width}}  {address}")
         lines += [f"{'':{width}}  {url}" for url in urls[1:]]
     if site.settings.has_proxy:
