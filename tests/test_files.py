@@ -45,7 +45,7 @@ FILES = {
     "none": ALWAYS,
     "nginx": {
         *ALWAYS,
-        *below("proxy/", "http.conf nginx.conf page.conf server.conf"),
+        *below("proxy/", "headers.conf http.conf nginx.conf page.conf server.conf"),
         *below("proxy/pages/", "dashboard.html down.html frame.html no-route.html"),
     },
 }

@@ -126,7 +126,8 @@ def servers(folder: Path, text: str, **options: object) -> dict[str, str]:
     """Return nginx's server blocks by server_name."""
     made = nginx.configuration(site_of(folder, text, **options))
     blocks = re.findall(r"^server \{.*?^\}", made, re.M | re.S)
-    return {re.search(r"server_name (.*);", block)[1]: block for block in blocks}
+    assert "return 421 " in blocks[0] and "include" not in blocks[0]
+    return {re.search(r"server_name (.*);", block)[1]: block for block in blocks[1:]}
 
 
 def test_a_path_is_itself_and_what_is_below_it(tmp_path: Path) -> None:
@@ -146,8 +147,10 @@ def test_a_host_has_what_the_wildcard_above_it_has_where_it_says_nothing_else(tm
     assert services("a.b.t.shop.localhost") == [("/", "far")]
 
 
-def test_a_host_that_no_route_has_gets_the_first_server(tmp_path: Path) -> None:
-    assert list(servers(tmp_path, "web 1000\n")) == ["_", "web.shop.localhost"]
+def test_the_projects_other_names_come_last(tmp_path: Path) -> None:
+    below = "localhost 127.0.0.1 [::1] ~[.]shop[.]localhost$"
+    assert list(servers(tmp_path, "web 1000\n")) == ["web.shop.localhost", f"shop.localhost {below}"]
+    assert list(servers(tmp_path, "web 1000 / *.t.\n")) == ["shop.localhost", "~^[^.]+[.]t[.]shop[.]localhost$", below]
 
 
 def test_https_is_served_where_there_is_a_certificate(tmp_path: Path) -> None:

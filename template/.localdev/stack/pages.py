@@ -73,8 +73,9 @@ def urls_of(site: Site, service: str) -> list[str]:
 
 
 def databases(site: Site) -> dict[str, str]:
-    """Return the URL of each database."""
-    return {name: database_url(site.settings, site.ports, name) for name in site.settings.databases}
+    """Return the URL of each database, without its user and password: whoever gets a page gets those, too."""
+    urls = {name: database_url(site.settings, site.ports, name) for name in site.settings.databases}
+    return {name: re.sub("//[^/@]*@", "//", url) for name, url in urls.items()}
 
 
 def down_text(site: Site) -> str:

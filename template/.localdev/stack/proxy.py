@@ -16,7 +16,7 @@ import subprocess
 
 import nginx
 import pages
-from messages import Stop
+from messages import Stop, named
 from urls import Site
 
 HOME = "/srv/localdev"
@@ -98,7 +98,10 @@ class Configuration:
             with open(os.path.join(source, path), "rb") as file:
                 self.files[path] = file.read()
         self.files["check.conf"] = self.files.pop("nginx.conf")
-        self.files["routes.conf"] = nginx.configuration(site).encode()
+        has_snippets = any(path.startswith("custom/server/") and path.endswith(".conf") for path in self.files)
+        # Messages in it name make's targets.
+        self.files["routes.conf"] = named(nginx.configuration(site, has_snippets)).encode()
+        self.files["forged.conf"] = nginx.forged().encode()
         for name, page in pages.made(site, os.path.join(source, "pages")).items():
             self.files[f"pages/{name}"] = page.encode()
         digest = hashlib.sha256(repr(sorted(self.files.items())).encode())

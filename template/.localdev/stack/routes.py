@@ -101,6 +101,8 @@ def places(
         raise ValueError("a service is named with a-z, 0-9 and -, e.g. web")
     if not re.fullmatch("[a-z0-9][a-z0-9_.-]{0,62}", upstream):
         raise ValueError("a container is written as name:port, e.g. pgadmin:80")
+    if upstream == "proxy":
+        raise ValueError("proxy is this stack's own proxy: a request would never end. Write the port of a service")
     if not is_port(port):
         raise ValueError("after the service comes its port, 1 to 65535, or container:port")
     first = known.get(service)
