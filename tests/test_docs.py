@@ -127,7 +127,11 @@ def rules(target: str) -> list[str]:
     found = [
         rule
         for name in MAKEFILES
-        for rule in re.findall(rf"^{target}:(?!=).*\n(?:\t.*\n|#.*\n)*", (PROJECT / name).read_text(), re.M)
+        for rule in re.findall(
+            rf"^{target}:(?!=).*\n(?:\t.*\n|#.*\n)*",
+            (PROJECT / name).read_text().replace("$(LOCALDEV_PREFIX)", "dev-"),
+            re.M,
+        )
     ]
     needed = [name for rule in found for name in re.findall(r"(?<= )[a-z-]+(?= )", rule.split(":")[1].split("##")[0])]
     return [*found, *(rule for name in needed for rule in rules(name))]

@@ -4,6 +4,8 @@ On Linux in a box whose /etc is a folder of the test's, on macOS in a pretend Ma
 """
 
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 from box import SUDO_ASKS, USUAL_HOSTS, HostsBox, finish, hosts_text, need_box, on_terminal
 from conftest import Render, Run
 from laptop import REPO, Laptop
-from needs import NIGHTLY, linux_only
+from needs import NIGHTLY, examples, linux_only
 
 DOMAIN = "shop.test"
 ANSWERS = {"web_domain": DOMAIN, "native_services": "web:3000 api:4000"}
@@ -167,6 +169,29 @@ def test_projects_keep_out_of_each_others_blocks(box: HostsBox) -> None:
 
 
 @linux_only
+def test_four_projects_at_once_lose_no_byte(box: HostsBox, tmp_path: Path) -> None:
+    domains = [f"shop{number}.test" for number in range(4)]
+    for domain in domains:
+        box.set_domain(domain)
+        shutil.copytree(box.source / ".localdev", box.source / domain / ".localdev")
+    blocks = {block(f"{domain} web.{domain} api.{domain}", domain) for domain in domains}
+
+    def all_at_once(verb: str) -> None:
+        begin = f'/usr/bin/python3 -I -B "{box.repo}/$one/.localdev/stack" hosts -- {verb} --yes 2>/dev/null || touch /mnt/bad'
+        box.root(f"for one in {' '.join(domains)}; do {{ {begin}; }} & done; wait; [ ! -e /mnt/bad ]")
+
+    for _ in range(examples(50)):
+        all_at_once("add")
+        text = box.text()
+        assert text.startswith(USUAL_HOSTS)
+        assert set(re.findall(rb"# >>>.*?<<<[^\n]*\n", text, re.S)) == blocks and len(text) == len(USUAL_HOSTS) + sum(
+            map(len, blocks)
+        )
+        all_at_once("remove")
+        assert box.text() == USUAL_HOSTS
+
+
+@linux_only
 def test_wildcards_are_left_out_and_named_in_one_line(box: HostsBox) -> None:
     (box.source / ".localdev/routes").write_text("web 3000 / *.tenant. *.example.test admin.example.test/x\n")
     err = box("add", "--yes")[2]
@@ -251,7 +276,7 @@ def test_an_etc_that_cannot_be_written_fails_with_the_reason(box: HostsBox) -> N
 
 @linux_only
 def test_what_a_killed_run_left_is_no_obstacle(box: HostsBox) -> None:
-    left = box.hosts.with_name("hosts.shop.test.new")
+    left = box.hosts.with_name("hosts.localdev.4194304")
     left.write_text("half")
     left.chmod(0o600)
     os.chown(left, 65534, 65534)
@@ -297,7 +322,7 @@ def test_a_yes_is_one_sudo(box: HostsBox, user: bool, answer: str, answer_too: s
     child.expect(QUESTION)
     shown = child.before.replace("\r\n", "\n")
     assert block().decode() in shown
-    assert "/bin/mv -f /etc/hosts.shop.test.new /etc/hosts\n" in shown
+    assert re.search(r"^/bin/mv -f /etc/hosts[.]localdev[.][0-9]+ /etc/hosts$", shown, re.M)
     assert box.text() == USUAL_HOSTS
     child.sendline(answer)
     code, text = finish(child)
@@ -377,7 +402,7 @@ def test_an_interrupted_run_leaves_the_file_whole_and_nothing_beside_it(
     box.fake_sudo()
     child = on_terminal(box, "add", "--yes", user=user, NO_COLOR="1")
     child.expect("STOPPED")
-    assert box.hosts.with_name("hosts.shop.test.new").exists()
+    assert list(box.hosts.parent.glob("hosts.localdev.*"))
     child.sendintr()
     code, text = finish(child)
     assert code == 1
@@ -547,7 +572,8 @@ def test_on_macos_a_yes_is_one_password_and_the_cache_is_flushed(mac: HostsLapto
     assert mac.prompts == 1
     assert mac.text() == USUAL_HOSTS + block()
     assert ("/usr/bin/dscacheutil", ["-flushcache"], 0) in mac.calls
-    assert ("/usr/sbin/chown", ["0:0", "/etc/hosts.shop.test.new"], 0) in mac.calls
+    (new,) = [words[1] for name, words, user in mac.calls if (name, words[0], user) == ("/usr/sbin/chown", "0:0", 0)]
+    assert re.fullmatch(r"/etc/hosts[.]localdev[.][0-9]+", new)
 
 
 def test_on_macos_where_nobody_can_be_asked_nothing_happens(mac: HostsLaptop) -> None:

@@ -201,7 +201,12 @@ def test_snippets_of_ones_own_add_to_every_host_and_to_the_whole(stack: Stack, c
     stack.write_routes(routes + "other 3142 other.example.test\n")
     assert stack.make("dev-reload").returncode == 0
     assert curl(stack.url(), "-H", "Host: mine.example.test") == (200, "my own")
-    for host in ("reload-test.localhost", "api.reload-test.localhost", "other.example.test", "unknown.reload-test.localhost"):
+    for host in (
+        "reload-test.localhost",
+        "api.reload-test.localhost",
+        "other.example.test",
+        "unknown.reload-test.localhost",
+    ):
         assert curl(stack.url("", "/mine"), "-H", f"Host: {host}") == (200, host)
     with service("web", 3142):
         assert "X-Mine: yes" in curl(stack.url(), "-i")[1]

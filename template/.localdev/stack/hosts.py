@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import glob
 import os
 import re
 import subprocess
+import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import root
@@ -13,6 +18,8 @@ from messages import Stop, say
 from routes import is_host
 
 FILE = "/etc/hosts"
+# How long another project's run may take, with its question at a terminal. Seconds.
+PATIENCE = 60.0
 MARK = re.compile(rb"# (>>>|<<<) localdev ")
 
 
@@ -34,6 +41,35 @@ class Seen(NamedTuple):
     checksum: str
     whole: int
     block: Block
+
+
+@contextlib.contextmanager
+def locked() -> Iterator[None]:
+    """Wait until nobody else changes the file, of whatever project and user. Raises HostsError.
+
+    The file itself is locked, as everybody may open it. A rename puts another file in its place: then we wait for that one.
+    """
+    deadline, is_told = time.monotonic() + PATIENCE, False
+    while True:
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context(open(FILE, "rb"))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                is_same = os.path.samestat(os.fstat(file.fileno()), os.stat(FILE))
+            except BlockingIOError:
+                is_same = False
+            except OSError:
+                # look says what is wrong with it.
+                is_same = True
+            if is_same:
+                yield
+                return
+        if time.monotonic() > deadline:
+            raise HostsError(f"another make dev-hosts of this machine has {FILE}. Answer its question, then try again")
+        if not is_told and time.monotonic() > deadline - PATIENCE + 1:
+            is_told = True
+            say(f"waiting for another make dev-hosts of this machine, which has {FILE}")
+        time.sleep(0.02)
 
 
 def marks(domain: str) -> tuple[bytes, bytes]:
@@ -107,7 +143,7 @@ def refuse_what_cannot_be_replaced(hint: str) -> None:
         raise HostsError(f"{FILE} is a mount of its own (as in a container) and cannot be replaced. In it, {hint}")
 
 
-def commands(seen: Seen, domain: str, text: str) -> str:
+def commands(seen: Seen, text: str) -> str:
     """Return the commands that put `text`, '' for nothing, in the place of our block.
 
     Root adds exactly the text that was shown, and takes all else from the file itself, by line numbers. Just before the
@@ -115,9 +151,11 @@ def commands(seen: Seen, domain: str, text: str) -> str:
     """
     # A new block comes after the last whole line: a last line without a newline stays the last, and stays without.
     before, after = (seen.block.first - 1, seen.block.last + 1) if seen.block.first else (seen.whole, seen.whole + 1)
-    temporary = f"{FILE}.{domain}.new"
+    temporary = f"{FILE}.localdev.{os.getpid()}"
+    # What killed runs left behind: whoever has the lock is alone.
+    left = [name for name in sorted(glob.glob(f"{FILE}.localdev.*")) if re.fullmatch("[0-9]+", name.rpartition(".")[2])]
     # A signal would end some shells without the trap for EXIT.
-    lines = ["trap 'exit 9' HUP INT TERM", "umask 022", "{"]
+    lines = ["trap 'exit 9' HUP INT TERM", "umask 022", *(f"/bin/rm -f {name}" for name in left), "{"]
     if before:  # macOS refuses head -n 0
         lines.append(f"/usr/bin/head -n {before} {FILE}")
     if text:
@@ -152,7 +190,7 @@ def run(script: str, again: str, is_agreed: bool) -> None:
 
 
 def add(names: list[str], domain: str, is_agreed: bool) -> None:
-    """Make our block agree with `names`. Raises HostsError and root.RootError."""
+    """Make our block agree with `names`; the caller has the lock. Raises HostsError and root.RootError."""
     wildcards = [name for name in names if name.startswith("*")]
     names = [name for name in names if name not in wildcards]
     if not all(is_host(name) for name in [domain, *names]):
@@ -170,7 +208,7 @@ def add(names: list[str], domain: str, is_agreed: bool) -> None:
     refuse_what_cannot_be_replaced(f"add the line: {entry}")
     if wildcards:
         say(f"{FILE} knows no wildcards, so these are left out: {' '.join(wildcards)}")
-    run(commands(seen, domain, wanted.decode()), "make dev-hosts", is_agreed)
+    run(commands(seen, wanted.decode()), "make dev-hosts", is_agreed)
     now = look(domain)
     if now is None or now.block.text != wanted:
         raise HostsError(f"the commands ran, yet the hosts are not in {FILE}. Try again: make dev-hosts")
@@ -178,13 +216,13 @@ def add(names: list[str], domain: str, is_agreed: bool) -> None:
 
 
 def remove(domain: str, is_agreed: bool) -> None:
-    """Take our block out. Raises HostsError and root.RootError."""
+    """Take our block out; the caller has the lock. Raises HostsError and root.RootError."""
     begin, end = (mark.decode() for mark in marks(domain))
     seen = look(domain)
     if seen is None or not seen.block.first:
         return
     refuse_what_cannot_be_replaced(f'remove the lines from "{begin}" to "{end}"')
-    run(commands(seen, domain, ""), "make dev-hosts-down", is_agreed)
+    run(commands(seen, ""), "make dev-hosts-down", is_agreed)
     now = look(domain)
     if now is None or now.block.first:
         raise HostsError(f"the commands ran, yet the hosts are still in {FILE}. Try again: make dev-hosts-down")

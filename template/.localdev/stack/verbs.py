@@ -171,11 +171,13 @@ def change_hosts(stack: Checkout, arguments: list[str]) -> int:
     if verb not in (["add"], ["remove"]):
         raise Stop("unknown argument. Use add or remove, and --yes", code=2)
     domain = stack.settings.domain
-    if verb == ["remove"]:
-        hosts.remove(domain, is_agreed)
-    else:
+    if verb == ["add"]:
         stack.need_proxy()
-        hosts.add(routes.hosts(stack.routes, domain), domain, is_agreed)
+    with hosts.locked():
+        if verb == ["remove"]:
+            hosts.remove(domain, is_agreed)
+        else:
+            hosts.add(routes.hosts(stack.routes, domain), domain, is_agreed)
     return 0
 
 
