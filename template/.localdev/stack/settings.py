@@ -85,12 +85,13 @@ def problem_of(name: str, text: str) -> str | None:
         return "ip must be an address, e.g. 10.254.254.254"
     if name in ("web_port", "https_port") and text != "none" and not is_port(text):
         return f"{name} must be a port, 1 to 65535, or none"
+    # A backslash is in no URL, and fish reads it inside of quotes, too.
     if name == "databases" and not all(
-        re.fullmatch(r"[a-z][a-z0-9-]*=[^\x00-\x1f\x7f]+", word) and "<!--#" not in word
+        re.fullmatch(r"[a-z][a-z0-9-]*=[^\x00-\x1f\x7f\\]+", word) and "<!--#" not in word
         for word in text.split(" ")
         if word
     ):
-        return "databases must be NAME=URL, by blanks"
+        return "databases must be NAME=URL, by blanks; no URL has a backslash"
     return None
 
 
