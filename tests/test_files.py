@@ -37,7 +37,7 @@ ALWAYS = {
     *below("sh/", "common.sh darwin.sh job.sh linux.sh os.sh"),
     *below("stack/", "__main__.py certificate.py checkout.py compose.py environment.py hosts.py nginx.py owners.py"),
     *below("stack/", "pages.py ports.py proxy.py root.py routes.py settings.py start.py state.py tools.py"),
-    *below("stack/", "messages.py urls.py verbs.py machine/__init__.py machine/darwin.py machine/linux.py"),
+    *below("stack/", "messages.py update.py urls.py verbs.py machine/__init__.py machine/darwin.py machine/linux.py"),
     *below("doctor/", "__main__.py alias.py engine.py finding.py firewall.py frameworks.py names.py probes.py"),
     *below("doctor/", "project.py report.py schema.json services.py stack.py"),
 }
@@ -69,7 +69,6 @@ def test_a_repo_gets_these_files_and_no_other(rendered: Render) -> None:
         assert files(rendered(web_proxy=proxy)) == names
     assert files(rendered(github_workflow="true")) == FILES["nginx"] | {
         ".github/workflows/localdev-update.yml",
-        ".localdev/sh/update-pr.sh",
     }
 
 

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +26,7 @@ import urls
 from checkout import FOLDER, Checkout
 from messages import FileStop, Stop, named, say, show
 from tools import Later
+from update import update
 
 HOST_ALIAS = ["/bin/sh", f"{FOLDER}/host-alias"]
 
@@ -185,15 +185,6 @@ def doctor(words: list[str], arguments: list[str]) -> int:
     """Become the doctor."""
     os.environ["LOCALDEV_COMPOSE"] = " ".join(words)
     os.execv(sys.executable, [sys.executable, "-I", "-B", f"{FOLDER}/doctor", *arguments])
-
-
-def update(words: list[str], arguments: list[str]) -> int:
-    """Become Copier: `words`, or the one that is installed, or uv's."""
-    command = words or (["copier"] if shutil.which("copier") else ["uvx", "copier"])
-    try:
-        os.execvp(command[0], [*command, "update", "--trust", "-a", ".copier-answers.localdev.yml", *arguments])
-    except OSError as error:
-        raise Stop(f"{command[0]} cannot be run ({error.strerror}). Install Copier: pipx install copier") from error
 
 
 def show_help(words: list[str], arguments: list[str]) -> int:
