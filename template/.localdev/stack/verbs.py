@@ -39,7 +39,10 @@ def up(stack: Checkout, arguments: list[str]) -> int:
     # Whatever refuses does so before anybody is asked for a password.
     if has_containers:
         is_known = stack.may_start(compose.services_in(arguments))
-        if not is_known and subprocess.run([*stack.words, "ps", "--quiet"], capture_output=True, check=False).returncode:
+        if (
+            not is_known
+            and subprocess.run([*stack.words, "ps", "--quiet"], capture_output=True, check=False).returncode
+        ):
             raise Stop(compose.failure(stack.words, "Compose does not list containers. Try: docker compose ps"))
     # Not a prerequisite in make: `.IGNORE:` or -i in somebody's Makefile would go on without the address.
     # Compose knows every form of .env, host-alias one.
