@@ -48,7 +48,7 @@ class DoctorsLaptop(Laptop):
 
     def doctor(self, *words: str, **options: Any) -> tuple[int, str]:
         """Run the doctor: its exit code and what it printed. It never complains elsewhere."""
-        done = self.run(["python3", ".localdev/doctor", *words], **{"cwd": REPO} | options)
+        done = self.run(["python3", "-I", "-B", ".localdev/stack", "doctor", "--", *words], **{"cwd": REPO} | options)
         assert done.stderr == ""
         return done.returncode, done.stdout
 
@@ -174,7 +174,7 @@ def test_it_needs_no_root_and_no_path_and_changes_nothing(mac: DoctorsLaptop) ->
 def test_it_runs_from_any_folder(mac: DoctorsLaptop) -> None:
     expected = (*mac.doctor(), "")
     for where in ("/", f"{REPO}/.localdev"):
-        done = mac.run(["python3", f"{REPO}/.localdev/doctor"], cwd=where)
+        done = mac.run(["python3", "-I", "-B", f"{REPO}/.localdev/stack", "doctor"], cwd=where)
         assert (done.returncode, done.stdout, done.stderr) == expected, where
 
 
@@ -189,7 +189,7 @@ def test_a_terminal_gets_colours(mac: DoctorsLaptop) -> None:
     mac.remove_alias(IP)
     plain = mac.doctor()[1]
     for env, colour in (({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False), ({"NO_COLOR": ""}, True)):
-        child = mac.spawn(["python3", ".localdev/doctor"], cwd=REPO, env=env)
+        child = mac.spawn(["python3", "-I", "-B", ".localdev/stack", "doctor"], cwd=REPO, env=env)
         child.expect(pexpect.EOF)
         seen = child.before.replace("\r\n", "\n")
         assert re.sub("\033\\[[0-9;]*m", "", seen) == plain

@@ -109,7 +109,7 @@ def doctor(repo: Render, run: Run, tmp_path: Path) -> Doctor:
         if not made:
             made["repo"] = repo(**answers)
         done = run(
-            *before, "python3", ".localdev/doctor", "--json", cwd=made["repo"], env=without_compose | env, timeout=60
+            *before, "python3", "-I", "-B", ".localdev/stack", "doctor", "--", "--json", cwd=made["repo"], env=without_compose | env, timeout=60
         )
         assert done.stdout, done.stderr
         return {finding["id"]: finding for finding in json.loads(done.stdout)["findings"]}
@@ -261,7 +261,7 @@ def test_an_engine_that_one_may_not_use(repo: Render, clean_env: dict[str, str],
     with engine(short / "docker.sock") as env:
         (short / "docker.sock").chmod(0o600)
         done = subprocess.run(
-            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", PYTHON, ".localdev/doctor", "--json"],
+            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", PYTHON, "-I", "-B", ".localdev/stack", "doctor", "--", "--json"],
             cwd=folder, env=clean_env | env | {"DOCKER_CONFIG": str(short)}, capture_output=True, text=True, check=False,
         )  # fmt: skip
     found = {finding["id"]: finding for finding in json.loads(done.stdout)["findings"]}

@@ -121,4 +121,9 @@ def process(pid: int) -> tuple[str, list[str], int]:
 
 def owner_hint(port: int) -> str:
     """Return the command that names the process that listens on `port`, which this user may not see."""
-    return f"sudo lsof -nP -iTCP:{port} -sTCP:LISTEN"
+    return f"sudo /usr/sbin/lsof -nP -iTCP:{port} -sTCP:LISTEN"
+
+
+def opening_rule(ip: str, port: int, engine: str, bridge: str, subnet: str) -> str:
+    """Return what lets containers reach the services of this machine."""
+    return "switch `Block all incoming connections` off in System Settings > Network > Firewall > Options"
