@@ -27,6 +27,8 @@ DOCKER = """#!/bin/sh
 case $* in
 'info --format {{json .}}') printf '{"ServerVersion": "29.1.2", "OperatingSystem": "Docker Desktop", "Name": "docker-desktop"}' ;;
 'compose version --short') printf '2.40.3\\n' ;;
+'compose --profile . config --format json') printf '{"name": "shop", "services": {}}' ;;
+'version '*) printf '{}' ;;
 'context inspect '*) printf 'unix:///Users/alice/.docker/run/docker.sock\\n' ;;
 'network ls '*) printf 'bridge\\n' ;;
 'network inspect bridge') printf '[{"Name": "bridge", "IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}]}}]' ;;
@@ -315,7 +317,7 @@ def test_a_disabled_boot_job_is_told_though_it_runs(mac: DoctorsLaptop) -> None:
     assert (found["level"], found["subject"]) == ("fail", "boot job") and "after a reboot the alias is gone" in found[
         "text"
     ]
-    assert found["fix"] == f"sudo launchctl enable system/{LABEL}"
+    assert found["fix"] == f"sudo /bin/launchctl enable system/{LABEL}"
     mac.apply(found["fix"])
     mac.assert_well()
     mac.reboot()

@@ -7,24 +7,23 @@ ping proves nothing: some runtimes answer it for addresses that do not exist, ot
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import os
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import compose
 import owners
 import settings
 from compose import Container
-from doctor.engine import FAIL, OK, WARN, Facts, Finding, change_ip, fail, ok, warn
+from doctor.engine import FAIL, GATEWAY, OK, WARN, Facts, Finding, change_ip, fail, known, ok, warn
 from machine import system
 from routes import NATIVE, Route
-from tools import lines_of, run
+from tools import Later, lines_of, run
 
 # Seconds, and bytes of an answer.
 CONNECT, ANSWER, BODY = 1, 1.0, 65536
@@ -47,14 +46,12 @@ SAID = (
     ("not found|applet", "unknown"),
 )
 # How frameworks say that they do not take the name: Vite, webpack-dev-server, Rails, Django.
-REFUSED_HOST = re.compile(
-    r"Blocked request\. This host|Invalid Host header|Blocked hosts?:|Invalid HTTP_HOST header|DisallowedHost|isn.t allowed",
-    re.I,
-)
-
-
+REFUSED_HOST = r"(?i)Blocked (request\. This host|hosts?:)|Invalid (Host|HTTP_HOST) header|DisallowedHost|isn.t allowed"
 INSIDE = "from the proxy's container a connection to {target} "
+CORRECT = "correct .localdev/routes, then: make dev-reload"
 RENEW, RESTART = "{compose} up -d --force-recreate proxy", "{compose} restart {upstream}"
+NO_WAY = "has no way out: its network is internal, or lost its gateway"
+REFUSED = "{url}: the service answers, but refuses this host name (status {status})"
 NO_HTTP = "{url}: {target} takes the connection and ends it without an HTTP answer: it crashed, or speaks HTTPS"
 ENV = 'start it in a shell after: eval "$(make -s dev-env)"; Django: ALLOWED_HOSTS, webpack: allowedHosts'
 # What is found of a route, where it matters with whether its service runs natively: level, id, text and fix.
@@ -65,13 +62,13 @@ PROBLEMS: dict[Any, tuple[str, str, str, str | None]] = {
     "closed": (FAIL, "closed", NO_HTTP, "let it speak plain HTTP on port {port}, and look at its terminal"),
     "proxy": (FAIL, "stale", "the proxy's container does not answer at its port of 127.0.0.1", "make dev-up"),
     "stale": (FAIL, "stale", "{url} is not what the proxy knows yet", "make dev-reload"),
-    "host-refused": (FAIL, "host-refused", "{url}: the service answers, but refuses this host name (status {status})", ENV),
+    "host-refused": (FAIL, "host-refused", REFUSED, ENV),
     ("unknown-name", True): (FAIL, "unknown-name", f"the proxy's container does not know the name {NATIVE}", RENEW),
-    ("unreachable", True): (FAIL, "unreachable", INSIDE + "has no way out: its network is internal, or lost its gateway", RENEW),
+    ("unreachable", True): (FAIL, "unreachable", INSIDE + NO_WAY, RENEW),
     ("filtered", True): (FAIL, "refused", INSIDE + "is refused: {product} filters it", "{fix}"),
-    ("refused", True): (FAIL, "refused", INSIDE + "is refused, though it listens there: a firewall rejects it", "{fix}"),
+    ("refused", True): (FAIL, "refused", INSIDE + "is refused, though it listens: a firewall rejects it", "{fix}"),
     ("timeout", True): (FAIL, "timeout", INSIDE + "gets no answer: a firewall drops it", "{fix}"),
-    "unknown-name": (FAIL, "unknown-name", "no container of this stack is called {upstream}", "correct .localdev/routes, then: make dev-reload"),
+    "unknown-name": (FAIL, "unknown-name", "no container of this stack is called {upstream}", CORRECT),
     "stopped": (FAIL, "unknown-name", "the container {upstream} does not run", "{compose} up -d {upstream}"),
     "refused": (FAIL, "refused", INSIDE + "is refused: nothing listens there, or on 127.0.0.1 only", RESTART),
     "timeout": (FAIL, "timeout", INSIDE + "gets no answer", RESTART),
@@ -84,17 +81,16 @@ def check_owners(facts: Facts) -> Iterator[Finding]:
     words, config, found = facts.words, facts.config.result(), facts.containers.result()
     if not facts.answers or not config or not config.get("services"):
         return  # another check has said it, or there is nothing
-    try:
-        if found is None:
-            raise compose.UnknownError(f"{' '.join(facts.engine)} ps")
-        names = compose.names_in_networks(words, owners.in_our_networks(config, found))
-    except compose.UnknownError as error:
-        text = f"whether other containers use this stack's volumes and names is unknown: `{error}` fails"
+    names = found and known(compose.names_in_networks, words, owners.in_our_networks(config, found))
+    if found is None or names is None:
+        text = "whether other containers use this stack's volumes and names is unknown: the engine does not say"
         yield warn("stack.unknown", "stack", text)
         return
+    for refusal in owners.missing(config, os.getcwd(), facts.settings.services):
+        yield fail("stack.invalid", "stack", *refusal)
     for refusal in owners.elsewhere(config, found, os.getcwd(), compose.files_are_named(words), words):
         yield fail("stack.elsewhere", "stack", *refusal)
-    for refusal in (*owners.conflicts(config), *owners.strangers(config, found, names)):
+    for refusal in (*owners.conflicts(config), *owners.strangers(config, found, names or {})):
         yield fail("stack.shared", "stack", *refusal)
 
 
@@ -162,32 +158,19 @@ def check_routes(facts: Facts, listening: list[Finding]) -> Iterator[Finding]:
         yield fail("stack.invalid", "proxy", *str(error).split(". ", 1))
         return
     hops, answers = probe(facts, proxy, port or 0, routes)
-    told = set()
-    for route in routes:
-        finding = judge_route(facts, route, hops.get(route.target, "unknown"), answers.get(route, (0, "")))
-        # One that listens nowhere, or in the wrong place, has been told with what to do.
-        if finding.level == FAIL and route.native and route.service in failed:
-            continue
-        # The places of one service share what is wrong with it.
-        if finding not in told:
-            told.add(finding)
-            yield finding
+    found = (judge_route(facts, route, hops.get(route.target, "unknown"), answers.get(route)) for route in routes)
+    # One that listens nowhere, or in the wrong place, has been told with what to do. The places of a service share a fault.
+    yield from dict.fromkeys(finding for finding in found if finding.level != FAIL or finding.subject not in failed)
 
 
 def probe(
     facts: Facts, proxy: Container, port: int, routes: list[Route]
 ) -> tuple[dict[tuple[str, int], str], dict[Route, tuple[int, str]]]:
-    """Return how each target's port answers inside the container, and each route's answer through the proxy at `port`."""
+    """Return how each target answers inside the container, and what each route answers through the proxy at `port`."""
     hops: dict[tuple[str, int], str] = {}
-    answers: dict[Route, tuple[int, str]] = {}
-    threads = []
+    asked: dict[Route, Later] = {}
     words = [str(word) for target in sorted({route.target for route in routes}) for word in target]
     command = [*facts.engine, "exec", proxy.id, "/bin/sh", "-c", PROBE, "sh", *words]
-
-    def ask(route: Route) -> None:
-        # Another program may have the port that the container has no longer, or not yet.
-        answers[route] = get(port, route) if port in proxy.ports else (0, "proxy")
-
     for line in lines_of(command, CONNECT + 3) if words else []:
         host, number, code, said = (line.rstrip("\n") + "   ").split(" ", 3)
         if not number.isdigit():
@@ -196,16 +179,18 @@ def probe(
         hops[target] = "open" if code == "0" else next((hop for part, hop in SAID if re.search(part, said)), "timeout")
         for route in routes if hops[target] == "open" else []:
             if route.target == target:
-                threads.append(threading.Thread(target=ask, args=(route,), daemon=True))
-                threads[-1].start()
+                asked[route] = Later(partial(get, proxy, port, route))
     deadline = time.monotonic() + ANSWER + 0.2
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    return hops, dict(answers)
+    for later in asked.values():
+        later.thread.join(max(0.0, deadline - time.monotonic()))
+    return hops, {route: later.result() for route, later in asked.items() if not later.thread.is_alive()}
 
 
-def get(port: int, route: Route) -> tuple[int, str]:
-    """Return the status that the proxy at `port` of 127.0.0.1 answers for `route`, and what is wrong with the answer."""
+def get(proxy: Container, port: int, route: Route) -> tuple[int, str]:
+    """Return the status that the proxy at `port` of 127.0.0.1 answers for `route`, and what is wrong with that."""
+    # Another program may have the port that the container has no longer, or not yet.
+    if port not in proxy.ports:
+        return 0, "proxy"
     host = route.host.replace("*", "doctor", 1)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER)
     # Without text/html: whoever takes that gets the proxy's own pages as HTML.
@@ -231,12 +216,12 @@ def get(port: int, route: Route) -> tuple[int, str]:
     # The proxy's own pages have these words; a service's JSON may have an error of its own.
     if told.get("dashboard") and told.get("error") in ("down", "no-route"):
         return status, "stale" if told["error"] == "no-route" else str(told.get("reason"))
-    return status, "host-refused" if status in (400, 403, 421) and REFUSED_HOST.search(body) else ""
+    return status, "host-refused" if status in (400, 403, 421) and re.search(REFUSED_HOST, body) else ""
 
 
-def judge_route(facts: Facts, route: Route, hop: str, answer: tuple[int, str]) -> Finding:
+def judge_route(facts: Facts, route: Route, hop: str, answer: tuple[int, str] | None) -> Finding:
     """Return what was found for `route`: `hop` from inside the container, `answer` through the proxy."""
-    status, problem = answer
+    status, problem = answer or (0, "")
     if hop not in ("open", "unknown"):
         problem = hop
     elif problem not in PROBLEMS:
@@ -246,36 +231,18 @@ def judge_route(facts: Facts, route: Route, hop: str, answer: tuple[int, str]) -
     # Offline, the engine's own name server is silent about a name that it does not know.
     if problem in ("timeout", "unknown-name") and not is_up:
         problem = "stopped" if route.upstream in facts.config.result()["services"] else "unknown-name"
-    fix = ""
+    product, ip, fix = facts.product, facts.settings.ip, ""
     if route.native and problem in ("refused", "timeout"):
-        product, ip = facts.product, facts.settings.ip
         in_a_vm = system.LOOPBACK != "lo" or product in ("Docker Desktop", "Podman machine", "Colima", "Lima")
         if problem == "refused" and in_a_vm:
-            problem, fix = "filtered", "export LOCALDEV_HOST=host-gateway && make dev-up"
-            fix = change_ip() if ip.startswith("169.254.") else fix
+            problem, gateway = "filtered", f"export {GATEWAY} && make dev-up"
+            fix = change_ip() if ip.startswith("169.254.") else gateway
         else:
-            bridge, subnet = way_of(facts.inspected.result().get("proxy", {}))
             # By the gateway services listen on Docker's address, not on the alias.
-            ip = "" if facts.has_gateway else ip
-            fix = system.opening_rule(ip, route.port, facts.engine[0], bridge, subnet)
+            networks = facts.inspected.result().get("proxy", {}).get("NetworkSettings", {}).get("Networks") or {}
+            fix = system.opening_rule("" if facts.has_gateway else ip, route.port, facts.engine[0], networks)
     level, id, text, change = PROBLEMS.get((problem, route.native)) or PROBLEMS[problem]
-    name = facts.settings.ip if route.native and not facts.has_gateway else route.upstream
-    words = {
-        "target": f"{name}:{route.port}",
-        "url": route.host + (route.path if route.path != "/" else ""),
-        "compose": " ".join(facts.words),
-        "status": status,
-        "product": facts.product,
-        "fix": fix,
-        **vars(route),
-    }
+    name = ip if route.native and not facts.has_gateway else route.upstream
+    words = {**vars(route), "target": f"{name}:{route.port}", "url": (route.host + route.path).rstrip("/"), "fix": fix}
+    words |= {"compose": " ".join(facts.words), "status": status, "product": product}
     return Finding(level, f"route.{id}", route.service, text.format(**words), change and change.format(**words))
-
-
-def way_of(about: dict[str, Any]) -> tuple[str, str]:
-    """Return the interface that the packets of a container come in by, and the range of addresses that it is in."""
-    for name, network in (about.get("NetworkSettings", {}).get("Networks") or {}).items():
-        if network.get("IPAddress"):
-            place = ipaddress.ip_network(f"{network['IPAddress']}/{network.get('IPPrefixLen', 16)}", strict=False)
-            return "docker0" if name == "bridge" else f"br-{network.get('NetworkID', '')[:12]}", str(place)
-    return "docker0", "172.16.0.0/12"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What every check looks at and returns, and the checks of the engine and of Compose: new enough, able to reach this machine."""
+"""What every check looks at and returns; and the checks of the engine and of Compose: can they reach this machine?"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import compose
@@ -18,26 +19,36 @@ import settings
 from tools import Later, run
 
 OK, WARN, FAIL = "ok", "warn", "fail"
+GATEWAY, NO_GATEWAY = "LOCALDEV_HOST=host-gateway", "unset LOCALDEV_HOST && make dev-up"
+COLIMA = "colima stop && colima start --network-host-addresses=false"
 ENGINE_FLOOR, COMPOSE_FLOOR = (20, 10), (2, 23, 1)
-SAFE_IP = "10.254.254.254"
-# The first row that matches "operating system|machine's name|socket", which is what an engine says of itself, is the product.
+# An engine says of itself "operating system|machine's name|socket". The first row that matches is the product; the command
+# starts it, where only the socket's path is known.
 PRODUCTS = (
-    ("Docker Desktop", r"^Docker Desktop\||\|docker-desktop\|"),
-    ("OrbStack", r"(?i)orbstack"),
-    ("Rancher Desktop", r"(?i)rancher.*\||/\.rd/"),
-    ("Colima", r"\|colima(-[^|]*)?\||/\.colima/"),
-    ("Lima", r"\|lima-|/\.lima/"),
+    ("Podman machine", "podman-machine|localhost.localdomain", "podman machine start"),
+    ("Docker Desktop", r"^Docker Desktop\||\|docker-desktop\||/\.docker/", "docker desktop start"),
+    ("OrbStack", r"(?i)orbstack", "orb start"),
+    ("Rancher Desktop", r"(?i)rancher.*\||/\.rd/", "rdctl start"),
+    ("Colima", r"\|colima(-[^|]*)?\||/\.colima/", "colima start"),
+    ("Lima", r"\|lima-|/\.lima/", ""),
+    ("Docker Engine, rootless", "/run/user/", "systemctl --user start docker"),
 )
-# Their network drops what goes to 169.254.0.0/16: measured with gvisor-tap-vsock, https://github.com/orbstack/orbstack/issues/1788.
+# Their network drops what goes to 169.254.0.0/16: gvisor-tap-vsock, and https://github.com/orbstack/orbstack/issues/1788.
 REFUSE_LINK_LOCAL = ("Colima", "Lima", "Rancher Desktop", "OrbStack", "Podman machine")
-# How to start the engine whose socket has these words in its path.
-STARTS = {
-    "/.orbstack/": "orb start",
-    "/.colima/": "colima start",
-    "/.rd/": "rdctl start",
-    "/.docker/": "docker desktop start",
-    "podman-machine": "podman machine start",
-    "/run/user/": "systemctl --user start docker",
+
+
+def change_ip(ip: str = "10.254.254.254") -> str:
+    """Return the command that gives the project the alias `ip`, unless told otherwise one that every runtime takes."""
+    return f'make dev-update ARGS="-d alias_ip={ip}"'
+
+
+# What an engine cannot do, {0} with its version and {1} without, by the alias {2}; and what to do.
+LIMITS = {
+    "old": ("{0} is too old", "install Docker Engine 20.10 or later: https://docs.docker.com/engine/install"),
+    "link-local": ("{1} does not let containers reach {2}, a link-local address", change_ip()),
+    "wsl": ("containers of {1} cannot reach an address of this WSL distribution", f"export {GATEWAY} && make dev-up"),
+    "host-addresses": ("{1}'s own machine has {2}, too (network.hostAddresses): containers end there", COLIMA),
+    "gateway": (f"with {GATEWAY} containers of {{1}} reach its own machine, not this one", NO_GATEWAY),
 }
 
 
@@ -52,19 +63,8 @@ class Finding:
     fix: str | None = None
 
 
-def ok(id: str, subject: str, text: str) -> Finding:
-    """Return a finding that all is well."""
-    return Finding(OK, id, subject, text)
-
-
-def warn(id: str, subject: str, text: str, fix: str | None = None) -> Finding:
-    """Return a finding that does not keep anything from working."""
-    return Finding(WARN, id, subject, text, fix)
-
-
-def fail(id: str, subject: str, text: str, fix: str) -> Finding:
-    """Return a finding that keeps something from working; it always says what to do."""
-    return Finding(FAIL, id, subject, text, fix)
+# What is well, what keeps nothing from working, and what does: that always has a fix.
+ok, warn, fail = (partial(Finding, level) for level in (OK, WARN, FAIL))
 
 
 def known(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -83,15 +83,14 @@ class Facts:
         self.words, self.engine = words, compose.engine_of(words)
         self.settings = settings.read(f"{owners.FOLDER}/host-alias.conf")
         self.routes: list[routes.Route] = []
-        self.errors: list[Finding] = []
+        errors, file, fix = [], f"{owners.FOLDER}/routes", "correct it, then: make dev-reload"
         try:
-            self.routes = routes.read(f"{owners.FOLDER}/routes", self.settings.domain)
+            self.routes = routes.read(file, self.settings.domain)
         except routes.RoutesError as error:
-            fix = "correct it, then: make dev-reload"
-            self.errors = [fail("routes.invalid", "routes", line, fix) for line in error.lines]
+            errors = error.lines
         except OSError as error:
-            file = f"{owners.FOLDER}/routes"
-            self.errors = [fail("routes.invalid", "routes", f"{file}: {error.strerror}", f"git checkout -- {file}")]
+            errors, fix = [f"{file}: {error.strerror}"], f"git checkout -- {file}"
+        self.errors = [fail("routes.invalid", "routes", line, fix) for line in errors]
         # The engine's first question, and its last one where it does not answer: Docker Desktop can hang.
         self.version = Later(lambda: run(*self.engine, "version", "--format", "{{json .Server}}"))
         self.info = Later(self._info)
@@ -149,27 +148,20 @@ class Facts:
     def product(self) -> str:
         """Which product the engine is."""
         info, endpoint = self.info.result(), self.endpoint.result()
-        host, name = info.get("host") or {}, str(info.get("Name", ""))
+        host, about = info.get("host") or {}, f"{info.get('OperatingSystem', '')}|{info.get('Name', '')}|{endpoint}"
         rootless = (host.get("security") or {}).get("rootless") or "rootless" in str(info.get("SecurityOptions"))
         if host or "Podman" in self.version.result().out:
-            in_machine = "machine" in endpoint or name.startswith(("podman-machine", "localhost.localdomain"))
-            if in_machine or host.get("serviceIsRemote"):
-                return "Podman machine"
+            if re.search(PRODUCTS[0][1], about) or host.get("serviceIsRemote"):
+                return PRODUCTS[0][0]
             return "Podman, rootless" if rootless else "Podman, rootful"
-        about = f"{info.get('OperatingSystem', '')}|{name}|{endpoint}"
         engine = "Docker Engine, rootless" if rootless else "Docker Engine"
-        return next((product for product, words in PRODUCTS if re.search(words, about)), engine)
+        return next((product for product, words, _ in PRODUCTS[1:] if re.search(words, about)), engine)
 
 
 def numbers(version: str) -> tuple[int, ...]:
     """Return the numbers that `version` begins with."""
     found = re.search(r"[0-9]+(\.[0-9]+)*", version)
     return tuple(int(part) for part in found.group().split(".")) if found else ()
-
-
-def change_ip(ip: str = SAFE_IP) -> str:
-    """Return the command that gives the project the alias `ip`, unless told otherwise one that every runtime takes."""
-    return f'make dev-update ARGS="-d alias_ip={ip}"'
 
 
 def check_runtime(facts: Facts) -> Iterator[Finding]:
@@ -183,41 +175,24 @@ def check_runtime(facts: Facts) -> Iterator[Finding]:
     if not info:
         yield silence(facts, endpoint)
         return
-    product, has_gateway = facts.product, facts.has_gateway
+    product, uses_alias = facts.product, not facts.has_gateway
     version = str(info.get("ServerVersion") or info.get("version", {}).get("Version", ""))
-    link_local = product in REFUSE_LINK_LOCAL or (
-        # https://github.com/moby/moby/issues/52694
-        product == "Docker Engine, rootless" and (29, 5, 0) <= numbers(version) < (29, 5, 3)
-    )
-    wsl = os.environ.get("WSL_DISTRO_NAME") or "microsoft" in os.uname().release.lower()
-    faults = (
-        (
-            not product.startswith("Podman") and numbers(version)[:2] < ENGINE_FLOOR,
-            *("runtime.old", f"{product} {version} is too old"),
-            "install Docker Engine 20.10 or later: https://docs.docker.com/engine/install",
-        ),
-        (
-            not has_gateway and ip.startswith("169.254.") and link_local,
-            *("runtime.link-local", f"{product} does not let containers reach {ip}, a link-local address"),
-            change_ip(),
-        ),
-        (
-            not has_gateway and product == "Docker Desktop" and wsl,
-            *("runtime.wsl", "containers of Docker Desktop cannot reach an address of this WSL distribution"),
-            "export LOCALDEV_HOST=host-gateway && make dev-up",
-        ),
-        (
-            not has_gateway and product == "Colima" and copies_addresses(str(info.get("Name", ""))),
-            "runtime.host-addresses",
-            f"Colima's own machine has {ip}, too (network.hostAddresses): containers end there",
-            "colima stop && colima start --network-host-addresses=false",
-        ),
-    )
-    found = [fail(id, "runtime", text, fix) for is_so, id, text, fix in faults if is_so]
-    if has_gateway and product == "Rancher Desktop":
-        text = "with LOCALDEV_HOST=host-gateway containers of Rancher Desktop reach its own machine, not this one"
-        found.append(warn("runtime.gateway", "runtime", text, "unset LOCALDEV_HOST && make dev-up"))
-    yield from found or [ok("runtime.found", "runtime", f"{product} {version}")]
+    # https://github.com/moby/moby/issues/52694
+    is_fault = product == "Docker Engine, rootless" and (29, 5, 0) <= numbers(version) < (29, 5, 3)
+    is_wsl = os.environ.get("WSL_DISTRO_NAME") or "microsoft" in os.uname().release.lower()
+    is_so = {
+        "old": not product.startswith("Podman") and numbers(version)[:2] < ENGINE_FLOOR,
+        "link-local": uses_alias and ip.startswith("169.254.") and (product in REFUSE_LINK_LOCAL or is_fault),
+        "wsl": uses_alias and product == "Docker Desktop" and is_wsl,
+        "host-addresses": uses_alias and product == "Colima" and copies_addresses(str(info.get("Name", ""))),
+        "gateway": not uses_alias and product == "Rancher Desktop",
+    }
+    faults = [(id, *LIMITS[id]) for id in LIMITS if is_so[id]]
+    for id, text, fix in faults:
+        level = WARN if id == "gateway" else FAIL
+        yield Finding(level, f"runtime.{id}", "runtime", text.format(f"{product} {version}", product, ip), fix)
+    if not faults:
+        yield ok("runtime.found", "runtime", f"{product} {version}")
 
 
 def silence(facts: Facts, endpoint: str) -> Finding:
@@ -230,12 +205,12 @@ def silence(facts: Facts, endpoint: str) -> Finding:
         fix = 'sudo usermod -aG docker "$USER" && newgrp docker'
         return fail("runtime.silent", "runtime", "you may not use the container runtime", fix)
     usual = "docker desktop start" if os.path.isdir("/Applications") else "sudo systemctl start docker"
-    fix = next((command for part, command in STARTS.items() if part in endpoint), usual)
+    fix = next((start for _, words, start in PRODUCTS if start and re.search(words, endpoint)), usual)
     return fail("runtime.silent", "runtime", f"no container runtime answers {command}", fix)
 
 
 def copies_addresses(name: str) -> bool:
-    """Tell whether Colima, whose machine is called `name`, was started with --network-host-addresses: it has the alias itself."""
+    """Tell whether Colima's machine `name` was started with --network-host-addresses: then it has the alias itself."""
     profile = name.removeprefix("colima-") if name.startswith("colima-") else "default"
     home = os.environ.get("COLIMA_HOME") or os.path.expanduser("~/.colima")
     try:

@@ -1,24 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""This machine: the alias is on its interface, comes back at boot, is in nobody's way and out of the LAN's reach; names lead here."""
+"""This machine: has it the alias, also after a reboot; is that in nobody's way, and out of the LAN's reach; do names lead here?"""
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import os
 import re
-import socket
 from collections.abc import Iterator
 from typing import Any
 
 import owners
-from doctor.engine import Facts, Finding, change_ip, fail, ok, warn
+from doctor.engine import FAIL, OK, Facts, Finding, change_ip, fail, ok, warn
 from hosts import FILE
-from machine import system
+from machine import addresses_of, in_hosts_file, system
 from tools import run, together
 
 # A name server that does not answer is not waited for. Seconds.
 PATIENCE = 1.2
+RESTORE = f"git checkout -- {owners.FOLDER} &&"
 BRIDGE = "com.docker.network.bridge.name"
 
 
@@ -30,17 +29,17 @@ def check_alias(facts: Facts) -> list[Finding]:
     status = run("/bin/sh", f"{owners.FOLDER}/host-alias", "status")
     if status.code not in (0, 3):
         said = (status.err.strip().splitlines() or [f"{owners.FOLDER}/host-alias does not run"])[-1]
-        if status.code == 1:
-            # The files are fine: the machine lacks the command ip.
-            return [fail("alias.unknown", "alias", said, "install the package iproute2, then: make dev-alias")]
-        return [fail("alias.invalid", "alias", said, f"git checkout -- {owners.FOLDER} && make dev-alias")]
+        # With 1 the files are fine: the machine lacks the command ip.
+        id, fix = ("unknown", "install the package iproute2, then:") if status.code == 1 else ("invalid", RESTORE)
+        return [fail(f"alias.{id}", "alias", said, f"{fix} make dev-alias")]
     rows = [re.split(r"\s{2,}", line.strip()) for line in status.out.splitlines()]
-    return [
-        *check_address(facts.settings.ip),
-        *check_job(facts, rows),
-        *check_neighbours(facts),
-        *check_guard(facts, rows),
-    ]
+    checks = (
+        check_address(facts.settings.ip),
+        check_job(facts, rows),
+        check_neighbours(facts),
+        check_guard(facts, rows),
+    )
+    return [finding for check in checks for finding in check]
 
 
 def check_address(ip: str) -> Iterator[Finding]:
@@ -75,30 +74,26 @@ def check_job(facts: Facts, rows: list[list[str]]) -> Iterator[Finding]:
 
 def judge_job(label: str, ip: str, path: str, state: str) -> Finding:
     """Return what the boot job's `state`, in host-alias' words, means for people."""
-    lost, subject = "after a reboot the alias is gone", "boot job"
-    if state == "installed":
-        if system.switched_off(label):
-            text = f"{path} is switched off in launchd: {lost}"
-            return fail("job.disabled", subject, text, f"sudo launchctl enable system/{label}")
-        return ok("job.ready", subject, f"{path} adds the alias at every boot")
+    lost, usual, place = "after a reboot the alias is gone", f"local.host-alias.{ip}", system.login_items()
     if state.startswith("not possible here"):
-        return warn("job.unsupported", subject, f"{lost}: {state.partition(': ')[2]}")
-    place = system.login_items()
+        return warn("job.unsupported", "boot job", f"{lost}: {state.partition(': ')[2]}")
+    if state == "installed" and system.switched_off(label):
+        state = "switched off"
     off = f"loaded: {lost}. Is `ifconfig` switched off in {place}? Switch it on" if place else f"enabled: {lost}"
     older = "is out of date: after a reboot the alias may be gone, or another one there"
-    faults = {
-        "missing": ("job.missing", f"is missing: {lost}"),
-        "out of date": ("job.older", older),
-        "installed, not loaded": ("job.off", f"is not {off}"),
+    enable = f"sudo /bin/launchctl enable system/{label}"
+    states = {
+        "installed": (OK, "ready", "adds the alias at every boot", None),
+        "switched off": (FAIL, "disabled", f"is switched off in launchd: {lost}", enable),
+        "missing": (FAIL, "missing", f"is missing: {lost}", "make dev-alias"),
+        "out of date": (FAIL, "older", older, "make dev-alias"),
+        "installed, not loaded": (FAIL, "off", f"is not {off}", "make dev-alias"),
     }
-    if state in faults:
-        id, text = faults[state]
-        return fail(id, subject, f"{path} {text}", "make dev-alias")
-    usual = f"local.host-alias.{ip}"
-    text = f"{path} belongs to something else, it {state.partition(': it ')[2] or state}"
-    fix = f'make dev-update ARGS="-d alias_label={usual}"'
-    fix = f"{system.remove_job(path)} && make dev-alias" if label == usual else fix
-    return fail("job.conflict", subject, text, fix)
+    rename = f'make dev-update ARGS="-d alias_label={usual}"'
+    remove = f"{system.remove_job(path)} && make dev-alias"
+    other = f"belongs to something else, it {state.partition(': it ')[2] or state}"
+    level, id, text, fix = states.get(state, (FAIL, "conflict", other, remove if label == usual else rename))
+    return Finding(level, f"job.{id}", "boot job", f"{path} {text}", fix)
 
 
 def check_neighbours(facts: Facts) -> Iterator[Finding]:
@@ -114,20 +109,13 @@ def check_neighbours(facts: Facts) -> Iterator[Finding]:
         name = network.get("Name") or network.get("name")
         for config in (network.get("IPAM") or {}).get("Config") or network.get("subnets") or []:
             subnet = config.get("Subnet") or config.get("subnet") or ""
-            if contains(subnet, ip):
+            if subnet and ipaddress.ip_address(ip) in ipaddress.ip_network(subnet, strict=False):
                 text = f"the container network {name}, {subnet}, covers {ip}"
                 yield warn("alias.network", "alias", text, f"{' '.join(facts.engine)} network rm {name}")
         bridge = (network.get("Options") or {}).get(BRIDGE) or ""
         if system.LOOPBACK == "lo" and bridge and not bridge.startswith(system.GUESTS):
             text = f"the guard keeps the container network {name} from {ip}: its bridge is {bridge}"
             yield warn("guard.bridge", "guard", text, f"in its driver_opts: {BRIDGE}: br-{bridge}")
-
-
-def contains(subnet: str, ip: str) -> bool:
-    """Tell whether `ip` is in `subnet`."""
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(ip) in ipaddress.ip_network(subnet, strict=False)
-    return False
 
 
 def check_guard(facts: Facts, rows: list[list[str]]) -> Iterator[Finding]:
@@ -160,7 +148,7 @@ def check_guard(facts: Facts, rows: list[list[str]]) -> Iterator[Finding]:
 def check_names(facts: Facts) -> Iterator[Finding]:
     """Find which hosts this machine's own resolver does not lead to the proxy, at 127.0.0.1."""
     hosts = list(dict.fromkeys(route.host for route in facts.routes)) if facts.settings.has_proxy else []
-    own = in_hosts_file()
+    own = in_hosts_file(FILE)
     good, browsers, unknown = [], [], []
     for host, addresses in zip(hosts, look_up(hosts, own)):
         if not addresses:
@@ -181,15 +169,19 @@ def check_names(facts: Facts) -> Iterator[Finding]:
         yield fail("names.unresolved", "names", f"{join(unknown)}: no such host", remedy(unknown))
 
 
+def join(hosts: list[str]) -> str:
+    """Return the first few of `hosts` as words."""
+    return ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else "")
+
+
 def look_up(hosts: list[str], own: dict[str, int]) -> list[Any]:
     """Return the addresses of each of `hosts`, none where there is no answer. A wildcard stands for any name: one is tried.
 
     Names with the same parent below .localhost are all known to a resolver or none is, unless /etc/hosts has them, as `own`
     says: one is asked for all. A name server that gets fifty questions at once may drop some.
     """
-    groups = [
-        f"*.{host.partition('.')[2]}" if host.endswith(".localhost") and host not in own else host for host in hosts
-    ]
+    names = [f"*.{host.partition('.')[2]}" if host.endswith(".localhost") else host for host in hosts]
+    groups = [host if host in own else name for host, name in zip(hosts, names)]
     # The first of each group.
     asked = dict(zip(reversed(groups), reversed(hosts)))
     found = together(addresses_of, [host.replace("*", "doctor", 1) for host in asked.values()], PATIENCE)
@@ -197,32 +189,9 @@ def look_up(hosts: list[str], own: dict[str, int]) -> list[Any]:
     return [known[group] for group in groups]
 
 
-def addresses_of(host: str) -> list[str]:
-    """Return the addresses of `host` as programs of this machine get them, [] for none."""
-    try:
-        return sorted({str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)})
-    except (OSError, UnicodeError):
-        return []
-
-
-def in_hosts_file() -> dict[str, int]:
-    """Return the names in /etc/hosts, each with the line that counts: the first one."""
-    lines: dict[str, int] = {}
-    with contextlib.suppress(OSError), open(FILE, encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            for name in line.partition("#")[0].split()[1:]:
-                lines.setdefault(name, number)
-    return lines
-
-
-def join(hosts: list[str]) -> str:
-    """Return the first few of `hosts` as words."""
-    return ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else "")
-
-
 def remedy(hosts: list[str]) -> str:
     """Return what makes `hosts` known; /etc/hosts has no wildcards."""
-    if not all(host.startswith("*") for host in hosts):
+    if any(not host.startswith("*") for host in hosts):
         return "make dev-hosts"
     line = f"127.0.0.1 {hosts[0].replace('*', 'NAME', 1)}"
     return f"use a DNS name that resolves to 127.0.0.1, or write the names you need into {FILE}: {line}"

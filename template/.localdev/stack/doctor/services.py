@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""Who listens on each native service's port, on which address, and the exact change that lets it listen on the alias."""
+"""Who listens on each native service's port, on which address, and the change that lets it listen on the alias."""
 
 from __future__ import annotations
 
 import os
 import re
 import shlex
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from doctor.engine import Facts, Finding, fail, ok, warn
-from machine import system
+from machine import lineage, system
 from ports import ENGINES
 
 # Has the ports 5000, Flask's own, and 7000 on every Mac whose AirPlay Receiver nobody switched off.
@@ -20,45 +19,48 @@ AIRPLAY = "ControlCenter"
 
 
 class Framework(NamedTuple):
-    """`program` finds it in a command line, and the command begins there.
+    """`program` finds it in a command line; there its command begins, as people start it by `start`.
 
-    Of `options`, the spellings of the option that says where to listen, we write the first, with `{value}`. `prefix` starts
-    the command as people do. `change` is said instead of a command.
+    What `drops` matches, an option with its value or a word, makes room for `adds`. Without `start`, `adds` is no command.
     """
 
     name: str
     program: str
-    options: str = ""
-    prefix: str = ""
-    value: str = "{ip}"
-    change: str = ""
+    start: str
+    drops: str
+    adds: str
 
 
+# The names of options, which may have a value. In this table a line for one framework is easier to read.
+HOST, BIND, PORT = "--host", "-b|--bind|--binding", "-p|--port"
+PLACE = "--host {ip} --port {port}"
 # In the order in which they are tried: a Rails server is a puma, Nuxt and Angular are vites inside.
 FRAMEWORKS = (
-    Framework("Nuxt", r"(nuxi|nuxt)(\.m?js)?", "--host", "npx"),
-    Framework("Angular", r"ng(\.js)?", "--host", "npx"),
-    Framework("Next", r"next(\.js)?", "-H --hostname", "npx"),
-    Framework("Vite", r"vite(\.js)?", "--host", "npx"),
-    Framework("webpack-dev-server", r"(webpack|webpack-cli|webpack-dev-server)(\.js)?", "--host", "npx"),
-    Framework("Django", r"manage\.py|django-admin"),
-    Framework("Flask", "flask", "--host -h"),
-    Framework("FastAPI", "fastapi", "--host"),
-    Framework("uvicorn", "uvicorn", "--host"),
-    Framework("gunicorn", "gunicorn", "-b --bind", value="{ip}:{port}"),
-    Framework("http.server", r"http\.server", "--bind -b", "python3 -m"),
-    Framework("Rails", "rails", "-b --binding"),
-    Framework("Puma", "puma:?", "-b --bind", value="tcp://{ip}:{port}"),
-    Framework("Laravel", "artisan", "--host", "php"),
-    Framework("Phoenix", r"beam\.smp", change="in config/dev.exs: http: [ip: {tuple}, port: {port}]"),
+    Framework("Nuxt", r"(nuxi|nuxt)(\.m?js)?", "npx {program}", f"{HOST}|{PORT}", PLACE),
+    Framework("Angular", r"ng(\.js)?", "npx {program}", f"{HOST}|{PORT}", PLACE),
+    Framework("Next", r"next(\.js)?", "npx {program}", f"-H|--hostname|{PORT}", "-H {ip} -p {port}"),
+    Framework("Vite", r"vite(\.js)?", "npx {program}", f"{HOST}|{PORT}", PLACE),
+    Framework("webpack-dev-server", r"webpack(-cli|-dev-server)?(\.js)?", "npx {program}", f"{HOST}|{PORT}", PLACE),
+    Framework("Django", r"manage\.py", "python3 {program}", "", "{ip}:{port}"),
+    Framework("Django", "django-admin", "{program}", "", "{ip}:{port}"),
+    Framework("Flask", "flask", "{program}", f"{HOST}|-h|{PORT}", PLACE),
+    Framework("FastAPI", "fastapi", "{program}", f"{HOST}|{PORT}", PLACE),
+    Framework("uvicorn", "uvicorn", "{program}", f"{HOST}|{PORT}", PLACE),
+    Framework("gunicorn", "gunicorn", "{program}", BIND, "-b {ip}:{port}"),
+    Framework("http.server", r"http\.server", "python3 -m {program}", BIND, "--bind {ip} {port}"),
+    Framework("Rails", "rails", "bin/rails", f"{BIND}|{PORT}", "-b {ip} -p {port}"),
+    Framework("Puma", "puma:?", "bundle exec puma", f"{BIND}|{PORT}", "-b tcp://{ip}:{port}"),
+    Framework("Laravel", "artisan", "php {program}", f"{HOST}|{PORT}", PLACE),
+    Framework("Phoenix", r"beam\.smp", "", "", "in config/dev.exs: http: [ip: {tuple}, port: {port}]"),
     Framework(
-        "Spring Boot",
-        r"org\.springframework\.boot\..*|spring-boot:run|bootRun|.*spring-boot.*\.jar",
-        change="SERVER_ADDRESS={ip} (in the environment), or server.address={ip} in application.properties",
+        *("Spring Boot", r"org\.springframework\.boot\..*|spring-boot:run|bootRun|.*spring-boot.*\.jar", "", ""),
+        "SERVER_ADDRESS={ip} (in the environment), or server.address={ip} in application.properties",
     ),
 )
 GO = 'in the code: http.ListenAndServe(net.JoinHostPort("{ip}", "{port}"), nil)'
 GENERIC = "let it listen on {ip}, port {port}; its manual calls that host, bind or address"
+# What some processes call themselves, without how they were started, and how people start those.
+TITLES = (("next-server", "next dev"), ("puma:", "puma"), (r"puma .*\((tcp|ssl)://.*", "puma"))
 
 
 @dataclass(frozen=True)
@@ -88,23 +90,21 @@ def check(facts: Facts) -> Iterator[Finding]:
 
 def judge_container(facts: Facts, service: str, port: int, listeners: list[Listener]) -> Finding | None:
     """Return that a container has the port of `service`, None where none has or the service listens beside it."""
-    if any(listener.address == facts.settings.ip for listener in listeners):
+    # A hidden process is root's, as Docker's is.
+    others = (listener.program and not ENGINES.match(listener.program) for listener in listeners)
+    if any(others) or any(listener.address == facts.settings.ip for listener in listeners):
         return None
-    # A hidden process is root's, as Docker's is. An ssh may be a tunnel of somebody's.
-    engines = [listener for listener in listeners if not listener.program or ENGINES.match(listener.program)]
-    if len(engines) < len(listeners):
-        return None
-    engine = facts.engine[0]
     for container in facts.containers.result() or []:
         if port in container.ports:
             project = f" of the project {container.project}" if container.project else ""
             text = f"the container {container.name}{project} has port {port}, where {service} should listen"
-            return fail(
-                "service.container", service, text, f"{engine} stop {container.name}, or publish another port of it"
-            )
-    if not any(listener.program and listener.program != "ssh" for listener in engines):
+            fix = f"{facts.engine[0]} stop {container.name}, or publish another port of it"
+            return fail("service.container", service, text, fix)
+    # An ssh may be a tunnel of somebody's.
+    program = next((listener.program for listener in listeners if listener.program not in ("", "ssh")), "")
+    if not program:
         return None
-    text = f"{engines[0].program} has port {port} for a container, where {service} should listen"
+    text = f"{program} has port {port} for a container, where {service} should listen"
     return fail("service.container", service, text, "stop that container, or publish another port of it")
 
 
@@ -124,8 +124,7 @@ def judge(facts: Facts, service: str, port: int, listeners: list[Listener]) -> F
         fix = f"give {service} another port in .localdev/routes, then: make dev-reload"
         return fail("service.none", service, text, fix)
     who, change = identify(listeners, port, facts.listen)
-    # Linux does not say whether what listens on all of IPv6 takes IPv4, too: a connection has to.
-    if "*" in here or (system.LOOPBACK == "lo" and "::" in here and "127.0.0.1" not in here and takes_ipv4(port)):
+    if "*" in here or ("::" in here and "127.0.0.1" not in here and system.takes_ipv4(port)):
         if facts.has_gateway:
             return ok("service.all", service, f"{who} listens on all addresses, port {port}")
         text = f"{who} listens on all addresses, port {port}: it works, and the LAN reaches it, too"
@@ -139,29 +138,10 @@ def judge(facts: Facts, service: str, port: int, listeners: list[Listener]) -> F
     return fail(f"service.{id}", service, f"{who} listens on {shown} only; containers do not reach that", change)
 
 
-def takes_ipv4(port: int) -> bool:
-    """Tell whether something takes a connection of IPv4 to `port`."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), 0.5):
-            return True
-    except OSError:
-        return False
-
-
 def identify(listeners: list[Listener], port: int, ip: str) -> tuple[str, str]:
     """Return who listens, for people, and what lets it listen on `ip`."""
     pids = [pid for listener in listeners for pid in listener.pids]
-    commands, program, seen = [], "", set()
-    for pid in pids:
-        # A server that names itself, or runs in a child, is known by how its parent was started.
-        for _ in range(4):
-            if pid <= 1 or pid in seen:
-                break
-            seen.add(pid)
-            name, words, parent = system.process(pid)
-            program = program or name
-            commands.append(words)
-            pid = parent
+    program, commands = lineage(pids)
     program = program or next((listener.name for listener in listeners if listener.name), "")
     # The server's folder, or ours, is a Rails application: then its puma was started by `rails server`.
     is_rails = any(os.path.isfile(f"{folder}bin/rails") for folder in ("", *(f"/proc/{pid}/cwd/" for pid in pids)))
@@ -177,40 +157,30 @@ def framework_of(commands: list[list[str]], program: str, ip: str, port: int, is
     values = {"ip": ip, "port": port, "tuple": "{" + ip.replace(".", ", ") + "}"}
     found = [match for match in map(match_of, commands) if match]
     # Webpack names its process `webpack` and no more; how it was started, npx above it may still say.
-    found = [match for match in found if match[1] != ["webpack"]] or found
-    if not found:
+    framework, words = next((match for match in found if match[1] != ["webpack"]), (found or [(None, [])])[0])
+    if framework is None:
         is_go = program.startswith("__debug_bin") or program == "main"
         return "", (GO if is_go else GENERIC).format(**values)
-    framework, words = found[0]
-    if framework.change:
-        return framework.name, framework.change.format(**values)
-    if framework.name == "Django":
-        return "Django", shlex.join(django(words, f"{ip}:{port}"))
-    if words[0] == "puma:" or (words[0] == "puma" and any(word.startswith(("(tcp", "(ssl")) for word in words)):
-        # Its process says only where it listens, not how it was started.
-        words = (
-            ["bin/rails", "server", "-b", ip, "-p", str(port)]
-            if is_rails
-            else ["bundle", "exec", "puma", "-b", f"tcp://{ip}:{port}"]
-        )
-        return framework.name, shlex.join(words)
-    was_bare = words == ["webpack"]
-    words = with_option(
-        [*words, "serve"] if was_bare else words, framework.options.split(), framework.value.format(**values)
-    )
-    if was_bare:
-        words += ["--port", str(port)]
-    if framework.name == "Rails":
-        words = ["bin/rails", *([] if words[1:2] and not words[1].startswith("-") else ["server"]), *words[1:]]
-    if framework.name == "Next" and words[1:3] == ["dev", "-H"] and not {"-p", "--port"} & set(words):
-        words += ["-p", str(port)]
-    return framework.name, shlex.join([*framework.prefix.split(), *words])
+    if not framework.start:
+        return framework.name, framework.adds.format(**values)
+    name = framework.name
+    if name == "Puma" and is_rails:
+        framework, words = next(row for row in FRAMEWORKS if row.name == "Rails"), ["rails", "server"]
+    if words == ["webpack"]:
+        words = ["webpack", "serve"]
+    start = framework.start.format(program=words[0])
+    # An option's value is behind = or the next word; vite's --host may have none, and -b127.0.0.1 has it in the same word.
+    option = rf"({framework.drops or '(?!)'})(=[^\0]*|\0(?!-)[^\0]*|(?=\0)|(?<=\0-.)[^\0=]+)"
+    # Django's and http.server's place is a word: PORT, HOST:PORT, [::1]:PORT.
+    option += r"|(\[[0-9a-f:]*\]:|[a-z0-9.-]+:)?[0-9]+(?=\0)" if name in ("Django", "http.server") else ""
+    rest = re.sub(rf"(?<=\0)({option})\0", "", "\0".join(["", *words[1:], ""]))
+    return name, " ".join(filter(None, (start, shlex.join(rest.split("\0")[1:-1]), framework.adds.format(**values))))
 
 
 def match_of(words: list[str]) -> tuple[Framework, list[str]] | None:
     """Return which framework the command line `words` is, and its words from the program on."""
-    if words and words[0].startswith("next-server"):
-        words = ["next", "dev"]
+    for title, command in TITLES:
+        words = command.split() if re.match(title, " ".join(words)) else words
     module = next((i + 1 for i, word in enumerate(words[:-1]) if i and word == "-m"), 0)
     if module and os.path.basename(words[0]).lower().startswith("python"):
         words = ["django-admin" if words[module] == "django" else words[module], *words[module + 1 :]]
@@ -220,33 +190,3 @@ def match_of(words: list[str]) -> tuple[Framework, list[str]] | None:
             if re.fullmatch(rf"(.*/)?({framework.program})", word):
                 return framework, [re.sub(r"\.m?js$", "", os.path.basename(word)), *words[i + 1 :]]
     return None
-
-
-def with_option(words: list[str], spellings: list[str], value: str) -> list[str]:
-    """Return the command `words` with the option, of one of `spellings`, set to `value`: in its old place, or at the end."""
-    result, is_done, rest = words[:1], False, words[1:]
-    while rest:
-        word = rest.pop(0)
-        name, equals, _ = word.partition("=")
-        # -b127.0.0.1
-        short = next((s for s in spellings if len(s) == 2 and word.startswith(s) and not word.startswith("--")), "")
-        if name not in spellings and not short:
-            result.append(word)
-            continue
-        if name in spellings and not equals and rest and not rest[0].startswith("-"):
-            # The old value is the next word; vite's --host may have none.
-            rest.pop(0)
-        if not is_done:
-            result += [f"{name}={value}"] if equals and name in spellings else [short or name, value]
-        is_done = True
-    return result if is_done else [*result, spellings[0], value]
-
-
-def django(words: list[str], place: str) -> list[str]:
-    """Return Django's runserver with `place` instead of its address and port."""
-    start = ["python3", words[0]] if words[0].endswith(".py") else ["django-admin"]
-    if "runserver" not in words:
-        return [*start, "runserver", place]
-    rest = [word for word in words[1:] if not re.fullmatch(r"(\[[0-9a-f:]*\]:|[0-9.]+:|[a-z0-9.-]+:)?[0-9]+", word)]
-    at = rest.index("runserver") + 1
-    return [*start, *rest[:at], place, *rest[at:]]

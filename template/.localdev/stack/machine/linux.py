@@ -11,6 +11,7 @@ import re
 import socket
 import struct
 from functools import cache
+from typing import Any
 
 from tools import run
 
@@ -73,6 +74,15 @@ def listeners() -> list[tuple[str, int, list[int], str]]:
                 found.append((_address(address), int(port, 16), row[9]))
     owners = _owners({inode for _, _, inode in found})
     return [(address, port, owners.get(inode, []), "") for address, port, inode in found]
+
+
+def takes_ipv4(port: int) -> bool:
+    """Tell whether what listens on all of IPv6 takes IPv4, too: Linux does not say, so a connection has to."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 0.5):
+            return True
+    except OSError:
+        return False
 
 
 def _address(text: str) -> str:
@@ -171,15 +181,16 @@ def ufw_is_closed() -> bool:
     return bool(policy and re.search(r"^ENABLED=yes\b", contents("/etc/ufw/ufw.conf"), re.MULTILINE))
 
 
-def opening_rule(ip: str, port: int, engine: str, bridge: str, subnet: str) -> str:
+def opening_rule(ip: str, port: int, engine: str, networks: dict[str, Any]) -> str:
     """Return the command that lets containers of `engine` reach `port` of `ip`, '' for any address, and nothing more.
 
-    `bridge` and `subnet` are a container's. Docker gives a bridge a new name each time, so the rule is for all of its bridges.
+    `networks` is what the engine says of one. It gives a bridge a new name each time, so the rule is for all of its bridges.
     """
     star, plus = ("podman*", "podman+") if "podman" in engine else ("br-*", "br-+")
     if ufw_is_closed():
         return f"sudo ufw allow in on {plus} to {ip or 'any'} port {port} proto tcp"
     if _firewalld_runs():
+        bridge, subnet = _way_of(networks)
         to = f' destination address="{ip}"' if ip else ""
         rule = f'rule family="ipv4" source address="{subnet}"{to} port port="{port}" protocol="tcp" accept'
         add = f"sudo firewall-cmd --permanent{_zone(bridge)} --add-rich-rule='{rule}'"
@@ -188,6 +199,15 @@ def opening_rule(ip: str, port: int, engine: str, bridge: str, subnet: str) -> s
     if chain in ("", "ip filter INPUT"):
         return f"sudo iptables -I INPUT -i {plus}{f' -d {ip}' if ip else ''} -p tcp --dport {port} -j ACCEPT"
     return f"sudo nft 'insert rule {chain} iifname \"{star}\"{f' ip daddr {ip}' if ip else ''} tcp dport {port} accept'"
+
+
+def _way_of(networks: dict[str, Any]) -> tuple[str, str]:
+    """Return the interface that a container's packets come in by, and the range of addresses that it is in."""
+    for name, network in networks.items():
+        if network.get("IPAddress"):
+            subnet = ipaddress.ip_network(f"{network['IPAddress']}/{network.get('IPPrefixLen', 16)}", strict=False)
+            return "docker0" if name == "bridge" else f"br-{network.get('NetworkID', '')[:12]}", str(subnet)
+    return "docker0", "172.16.0.0/12"
 
 
 # Asked once, not for each of fifty ports: firewall-cmd takes its time.
