@@ -109,7 +109,17 @@ def doctor(repo: Render, run: Run, tmp_path: Path) -> Doctor:
         if not made:
             made["repo"] = repo(**answers)
         done = run(
-            *before, "python3", "-I", "-B", ".localdev/stack", "doctor", "--", "--json", cwd=made["repo"], env=without_compose | env, timeout=60
+            *before,
+            "python3",
+            "-I",
+            "-B",
+            ".localdev/stack",
+            "doctor",
+            "--",
+            "--json",
+            cwd=made["repo"],
+            env=without_compose | env,
+            timeout=60,
         )
         assert done.stdout, done.stderr
         return {finding["id"]: finding for finding in json.loads(done.stdout)["findings"]}

@@ -31,6 +31,8 @@ def main(words: list[str], is_json: bool) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
+        # Python would try once more at its end, and say so.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise Stop(f"the report cannot be written: {error.strerror}", code=2) from error
     return 1 if first_fix(findings) else 0
 
