@@ -213,6 +213,12 @@ def test_each_error_of_routes_is_told_and_what_depends_on_it_is_not(repo: Render
     ]
     assert all("make dev-reload" in one["fix"] for one in errors)
     assert not [one for one in found if one["id"].startswith(("service.", "route.", "names."))]
+    (here / ".localdev/routes").unlink()
+    (missing,) = [one for one in findings(run, here) if one["id"] == "routes.invalid"]
+    assert (missing["text"], missing["fix"]) == (
+        ".localdev/routes: No such file or directory",
+        "git checkout -- .localdev/routes",
+    )
     (here / ".localdev/routes").write_text("web 3000\n")
     assert "routes.invalid" not in {one["id"] for one in findings(run, here)}
 
