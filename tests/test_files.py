@@ -38,8 +38,7 @@ ALWAYS = {
     *below("stack/", "__main__.py certificate.py checkout.py compose.py environment.py hosts.py nginx.py owners.py"),
     *below("stack/", "pages.py ports.py proxy.py root.py routes.py settings.py start.py state.py tools.py"),
     *below("stack/", "messages.py update.py urls.py verbs.py machine/__init__.py machine/darwin.py machine/linux.py"),
-    *below("doctor/", "__main__.py alias.py engine.py finding.py firewall.py frameworks.py names.py probes.py"),
-    *below("doctor/", "project.py report.py schema.json services.py stack.py"),
+    *below("stack/doctor/", "__init__.py containers.py engine.py host.py services.py"),
 }
 FILES = {
     "none": ALWAYS,
@@ -268,7 +267,7 @@ def test_every_function_of_a_script_says_what_it_does(rendered: Render) -> None:
 
 def test_the_doctor_knows_which_bridges_the_guard_lets_in(rendered: Render) -> None:
     unit = (rendered() / ".localdev/host-alias.service").read_text()
-    guests = re.search(r"^GUESTS = \((.*)\)$", (rendered() / ".localdev/doctor/alias.py").read_text(), re.M)
+    guests = re.search(r"^GUESTS = \((.*)\)$", (rendered() / ".localdev/stack/machine/linux.py").read_text(), re.M)
     echoed = re.search(r"echo (lo .*?) \|", unit)
     assert guests and echoed
     names = re.findall(r'"(.*?)"', guests[1])

@@ -532,7 +532,7 @@ def test_a_missing_ip_command_is_said(box: Box) -> None:
     box.root("mount --bind /dev/null /sbin/ip")
     assert box("check")[:2] == (1, "")
     assert "Install the package iproute2" in box("check")[2]
-    _, out, _ = box.run("python3", ".localdev/doctor", "--json", cwd=box.repo)
+    _, out, _ = box.run("python3", "-I", "-B", ".localdev/stack", "doctor", "--", "--json", cwd=box.repo)
     (found,) = (one for one in json.loads(out)["findings"] if one["subject"] == "alias")
     assert (found["level"], found["id"]) == ("fail", "alias.unknown")
     assert found["fix"] == "install the package iproute2, then: make dev-alias", "nothing of the repo is thrown away"

@@ -186,10 +186,13 @@ def change_hosts(stack: Checkout, arguments: list[str]) -> int:
     return 0
 
 
-def doctor(words: list[str], arguments: list[str]) -> int:
-    """Become the doctor."""
-    os.environ["LOCALDEV_COMPOSE"] = " ".join(words)
-    os.execv(sys.executable, [sys.executable, "-I", "-B", f"{FOLDER}/doctor", *arguments])
+def examine(words: list[str], arguments: list[str]) -> int:
+    """Say what works, what does not, and what to do; with --json for programs."""
+    is_json = wants_json("doctor", arguments)
+    # Python takes 30 ms to import it.
+    import doctor
+
+    return doctor.main(words, is_json)
 
 
 def show_help(words: list[str], arguments: list[str]) -> int:
@@ -204,7 +207,7 @@ def show_help(words: list[str], arguments: list[str]) -> int:
 
 # What works without a look at the files, so that a broken one is no obstacle.
 PLAIN: dict[str, Callable[[list[str], list[str]], int]] = {
-    "help": show_help, "down": down, "doctor": doctor, "update": update,
+    "help": show_help, "down": down, "doctor": examine, "update": update,
 }  # fmt: skip
 VERBS: dict[str, Callable[[Checkout, list[str]], int]] = {
     "up": up, "reload": reload, "tls": tls, "urls": show_urls, "hosts": change_hosts, "env": env, "status": status,
