@@ -200,7 +200,7 @@ class Checker:
         """Check that the sources of a program say a message; in a table of messages, others are a part of ours, or Copier's."""
         begin, patterns = next(((b, p) for b, p in MESSAGES.items() if re.match(b, quote.text)), ("", ()))
         if patterns:
-            said = text(*patterns)
+            said = re.sub(r"\$\(target ([a-z-]+)\)", r"make dev-\1", text(*patterns))
         elif quote.place == "message":
             copiers = (path.read_text() for path in Path(installed_copier.__file__).parent.glob("*.py"))
             said = " ".join([text("template/**/*"), *copiers])
