@@ -122,48 +122,6 @@ def test_ignored_files_are_named(repo: Render, run: Run) -> None:
     )
 
 
-def test_a_repo_with_caddy_is_updated_only_with_another_answer_and_what_is_not_read_then_is_named(
-    own_template: Path, copier: Run, run: Run, tmp_path: Path
-) -> None:
-    # Caddy was a choice when the repo was made; the newest version has nginx alone.
-    alone, both = "  choices: [nginx, none]\n", "  choices: [nginx, caddy, none]\n"
-    release(own_template, run, "v1.1.0", {"copier.yml": (alone, both)})
-    repo = tmp_path / "app"
-    run_copy(
-        str(own_template), repo, {"web_proxy": "caddy"}, defaults=True, unsafe=True, quiet=True, skip_tasks=True,
-        settings=Settings(),
-    )  # fmt: skip
-    (repo / ".localdev/proxy/custom/server").mkdir(parents=True)
-    for name in ("mine.conf", "mine.caddy", "server/mine.caddy"):
-        (repo / ".localdev/proxy/custom" / name).write_text("# mine\n")
-    commit(repo, run)
-    release(own_template, run, "v1.2.0", {"copier.yml": (both, alone)})
-
-    line = (
-        "Nothing was updated: web_proxy is caddy, which is no longer a choice. Answer nginx or none: "
-        'make dev-update ARGS="-d web_proxy=nginx"'
-    )
-    # As recorded, and given anew.
-    for given in ("", "caddy"):
-        assert hook(repo, run, "before", given, code=1) == [line]
-    assert hook(repo, run, "before", "nginx") == []
-    # nginx reads one of the snippets.
-    unread = [f".localdev/proxy/custom/{name}" for name in ("mine.caddy", "mine.conf", "server/mine.caddy")]
-    recorded = (repo / ANSWERS).read_text()
-    (repo / ANSWERS).write_text(recorded.replace("\nweb_proxy: caddy\n", "\nweb_proxy: nginx\n"))
-    assert f"Not read any more, as web_proxy is nginx: {unread[0]}, {unread[2]}" in hook(repo, run)
-    (repo / ANSWERS).write_text(recorded)
-
-    done = copier("update", "--trust", "--defaults", "-a", ANSWERS, cwd=repo)
-    assert done.returncode == 1
-    assert [line for line in done.stderr.splitlines() if line.startswith(("Nothing", "ValueError"))] == [line]
-    assert run("git", "status", "--porcelain", cwd=repo, check=True).stdout == ""
-
-    done = copier("update", "--trust", "--defaults", "-dweb_proxy=none", "-a", ANSWERS, cwd=repo, check=True)
-    assert "\nweb_proxy: none\n" in (repo / ANSWERS).read_text()
-    assert f"Not read any more, as web_proxy is none: {', '.join(unread)}\n" in done.stderr
-
-
 @pytest.mark.parametrize(
     "fault", ["no git", "broken compose", "no conf", "no answers", "broken answers", "no localdev"]
 )

@@ -427,6 +427,7 @@ def test_the_hook_names_a_volume_that_both_have(repo_with_fakes: Repo, template:
     ours, theirs = config(db={"volume": "alias"}), config(db={"volume": "alias"})
     del theirs["services"]["proxy"], theirs["services"]["postgres"]
     hook = ("python3", template / "hooks/generation.py", "after", ".copier-answers.localdev.yml")
+    (here.here / "compose.yaml").write_text("include: [.localdev/compose.yaml]\nservices: {db: {image: x}}\n")
     line = f"the service db uses the volume {VOLUME} of postgres: {LOSS}. Fix: give db a volume of another name"
     for found in (ours, theirs):
         here.says(found, [], [])

@@ -358,7 +358,7 @@ def change(rendered: Render, run: Run, tmp_path: Path) -> Change:
 def test_a_new_address_under_a_label_of_ones_own_asks_for_a_new_label(change: Change) -> None:
     assert change(alias_ip="10.254.254.252") == [
         "Changed: alias_ip 10.254.254.253 -> 10.254.254.252. On every machine: make dev-up; it says how to remove the old boot job",
-        "Where the boot job com.example.shop still adds 10.254.254.253, that refuses. Give the new address one of its own: "
+        "Where the boot job com.example.shop still adds 10.254.254.253, make dev-up refuses. Give the new address a job of its own: "
         'make dev-update ARGS="-d alias_label=com.example.shop-2"',
         "Your own files still say 10.254.254.253: compose.yaml, config/app.yml",
     ]
