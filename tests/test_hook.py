@@ -1,5 +1,6 @@
 """The hook after a generation: exactly once, read-only, exit 0, one verdict and what to do next."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -43,6 +44,41 @@ def test_the_last_line_is_the_verdict_of_check(repo: Render, run: Run) -> None:
     (verdict,) = hook(here, run)
     assert verdict == (check.stderr.strip() or "host-alias: this machine is ready")
     assert hook(here, run, LOCALDEV_HOST="host-gateway")[-1].startswith("host-alias: LOCALDEV_HOST=host-gateway")
+
+
+def test_the_hook_asks_compose_only_where_the_user_has_something_that_could_clash(
+    repo: Render, run: Run, tmp_path: Path
+) -> None:
+    here, asked = repo(), tmp_path / "asked"
+    (tmp_path / "docker").write_text(f"#!/bin/sh\ntouch {asked}\nexit 1\n")
+    (tmp_path / "docker").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    hook(here, run, PATH=path)
+    assert not asked.exists(), "the Compose file is the one that Copier has just written"
+    stub = (here / "compose.yaml").read_text()
+    for name, text, env in (
+        ("compose.yaml", f"{stub}\nservices: {{app: {{image: x}}}}\n", {}),
+        ("compose.yaml", stub.replace("include:\n", "include:\n  - mine.yaml\n"), {}),
+        ("compose.override.yml", "services: {app: {image: x}}\n", {}),
+        (".env", "COMPOSE_FILE=mine.yaml\n", {}),
+        ("unread", "", {"COMPOSE_FILE": "mine.yaml"}),
+        ("unread", "", {"LOCALDEV_COMPOSE": "docker compose -f mine.yaml"}),
+    ):
+        before = (here / name).read_text() if (here / name).exists() else None
+        (here / name).write_text(text)
+        hook(here, run, PATH=path, **env)
+        assert asked.exists(), (name, text, env)
+        asked.unlink()
+        (here / name).unlink() if before is None else (here / name).write_text(before)
+
+
+def test_the_hook_runs_nothing_that_somebody_wrote_into_the_repo(repo: Render, run: Run) -> None:
+    here = repo()
+    usual = hook(here, run)
+    for name in ("host-alias", "sh/common.sh"):
+        (here / ".localdev" / name).write_text("#!/bin/sh\necho mine >&2\ntouch ran\n")
+    assert hook(here, run) == usual
+    assert not (here / "ran").exists()
 
 
 def test_a_copy_ends_with_the_verdict_and_the_next_command(template: Path, copier: Run, tmp_path: Path) -> None:
