@@ -24,11 +24,7 @@ PAGES = [
 # The README that lands in a user's repo differs by the answers.
 ANSWERS = {
     "defaults": {},
-    "everything": {
-        "databases": "[postgres,mysql,redis,mongodb]",
-        "web_domain": "shop.test",
-        "github_workflow": "true",
-    },
+    "everything": {"databases": "[postgres,mysql,redis,mongodb]", "web_domain": "shop.test", "github_workflow": "true"},
     "no proxy": {"web_proxy": "none"},
 }
 MAKEFILES = ("Makefile", "template/.localdev/localdev.mk", "template/Makefile", "examples/shop/Makefile")

@@ -67,9 +67,7 @@ def test_a_repo_gets_these_files_and_no_other(rendered: Render) -> None:
     assert files(rendered()) == FILES["nginx"]
     for proxy, names in FILES.items():
         assert files(rendered(web_proxy=proxy)) == names
-    assert files(rendered(github_workflow="true")) == FILES["nginx"] | {
-        ".github/workflows/localdev-update.yml",
-    }
+    assert files(rendered(github_workflow="true")) == FILES["nginx"] | {".github/workflows/localdev-update.yml"}
 
 
 def test_the_script_can_be_run(rendered: Render) -> None:
@@ -93,10 +91,7 @@ def test_no_line_ends_in_a_blank_or_cr_and_every_file_ends_in_one_newline(render
 
 @pytest.mark.parametrize(
     ("label", "ip"),
-    [
-        ("local.host-alias.10.254.254.254", "10.254.254.254"),
-        ("co.cozy.add-lo0-alias-for-docker", "169.254.254.254"),
-    ],
+    [("local.host-alias.10.254.254.254", "10.254.254.254"), ("co.cozy.add-lo0-alias-for-docker", "169.254.254.254")],
 )
 def test_the_plist_is_a_one_shot_that_adds_the_alias_at_boot(rendered: Render, label: str, ip: str) -> None:
     raw = (rendered(alias_label=label, alias_ip=ip) / ".localdev/host-alias.plist").read_bytes()

@@ -119,10 +119,7 @@ def test_existing_files_stay_and_the_line_to_add_is_printed(
         assert {name: (repo / name).read_bytes() for name in mine} == mine
 
     assert_all_is_there()
-    added = {
-        makefile: "include .localdev/localdev.mk",
-        compose: "include: [.localdev/compose.yaml]",
-    }
+    added = {makefile: "include .localdev/localdev.mk", compose: "include: [.localdev/compose.yaml]"}
     assert hook(repo, run)[:-1] == [f"Add to {name}:  {line}" for name, line in added.items()]
     # What is printed is what works.
     for name, line in added.items():

@@ -31,18 +31,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stack(
-    rendered: Render,
-    run: Run,
-    authority: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Stack]:
+def stack(rendered: Render, run: Run, authority: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A running stack whose HTTPS was just switched on."""
-    answers = {
-        "native_services": "web:3140 api:4140",
-        "project_slug": "https-test",
-        "web_port": HTTP,
-    }
+    answers = {"native_services": "web:3140 api:4140", "project_slug": "https-test", "web_port": HTTP}
     state = {"XDG_STATE_HOME": str(tmp_path_factory.mktemp("state"))}
     with running_stack(rendered, run, tmp_path_factory.mktemp("stack"), state, **answers) as stack:
         done = stack.make("dev-tls", CAROOT=str(authority))

@@ -92,11 +92,7 @@ def test_arguments_and_another_compose_reach_the_command(made) -> None:
             {},
             ["copier update --trust -a .copier-answers.localdev.yml -d alias_ip=10.254.254.253"],
         ),
-        (
-            ["dev-update", "LOCALDEV_COPIER=podman x"],
-            {},
-            ["podman x update --trust -a .copier-answers.localdev.yml"],
-        ),
+        (["dev-update", "LOCALDEV_COPIER=podman x"], {}, ["podman x update --trust -a .copier-answers.localdev.yml"]),
     ):
         done = here.make(*words, **env)
         assert (done.returncode, here.calls()) == (0, calls), done.stderr

@@ -26,12 +26,7 @@ from needs import need
 from running import Stack, running_stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
-PORTS = {
-    "LOCALDEV_HTTP_PORT": "18380",
-    "LOCALDEV_HTTPS_PORT": "18743",
-    "POSTGRES_PORT": "15480",
-    "REDIS_PORT": "16380",
-}
+PORTS = {"LOCALDEV_HTTP_PORT": "18380", "LOCALDEV_HTTPS_PORT": "18743", "POSTGRES_PORT": "15480", "REDIS_PORT": "16380"}
 WEB, API = 3181, 4181
 ROUTES = f"""\
 web    {WEB}         / web.
