@@ -385,7 +385,7 @@ def test_the_dashboard_is_a_table_in_text_and_data_in_json(stack: Stack) -> None
     ]
     databases = [
         ["postgres", "postgresql://127.0.0.1:15480/dev", "running"],
-        ["redis", "redis://:dev@127.0.0.1:16380/0", "running"],
+        ["redis", "redis://127.0.0.1:16380/0", "running"],
     ]
     assert [list(row.values()) for row in about["databases"]] == databases
     rows = [line.split() for line in text.splitlines()]
@@ -592,7 +592,7 @@ def test_the_dashboard_follows_services_and_databases_without_loading_again(stac
     expect(state(page, "web")).to_have_text("down")
     for name, address in (
         ("postgres", "postgresql://127.0.0.1:15480/dev"),
-        ("redis", "redis://:dev@127.0.0.1:16380/0"),
+        ("redis", "redis://127.0.0.1:16380/0"),
     ):
         expect(page.locator("li", has=state(page, name)).locator("code")).to_have_text(address)
         expect(state(page, name)).to_have_text("running")
