@@ -145,8 +145,7 @@ class Site(http.server.BaseHTTPRequestHandler):
         body = f"<title>The service</title><p>{self.command} of {self.path}".encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
-        # The answer to the proxy's probe is as long as Rails' page of all routes, of which nothing comes.
-        self.send_header("Content-Length", "100000000" if self.command == "HEAD" else str(len(body)))
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -364,8 +363,7 @@ def test_a_host_or_path_without_route_is_explained_to_programs(stack: Stack) -> 
 
 
 def test_the_dashboard_is_a_table_in_text_and_data_in_json(stack: Stack) -> None:
-    with service("api", API, handler=Site):
-        assert curl(stack.url("", "/__localdev/up/api")) == (200, "up")
+    with service("api", API):
         about = json.loads(ask(stack, "", "/__localdev/", accept="application/json")[2])
         text = ask(stack, "", "/__localdev/")[2].expandtabs()
     assert about["domain"] == "pages-test.localhost"
@@ -397,6 +395,24 @@ def test_the_dashboard_is_a_table_in_text_and_data_in_json(stack: Stack) -> None
         # Each column begins at the same place in every row: behind the blanks that follow the one before.
         starts = {re.match(rf"(?:\S+\s+){{{column}}}", line).end() for line in text.splitlines()[: -len(databases)]}
         assert len(starts) == 1, text
+
+
+class LongAnswer(http.server.BaseHTTPRequestHandler):
+    """Knows no path, and says so on a long page, as Rails does in development."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(404)
+        self.send_header("Content-Length", "100000000")
+        self.end_headers()
+
+    log_message = Site.log_message
+
+
+def test_a_service_whose_answer_to_the_probe_would_be_long_is_up(stack: Stack) -> None:
+    with service("web", WEB, handler=LongAnswer):
+        status, body = curl(stack.url("", "/__localdev/"))
+        assert status == 200 and re.search(r"(?m)^up\s+web ", body), body
+        assert curl(stack.url("", "/__localdev/up/web")) == (200, "up")
 
 
 def test_nothing_of_a_request_gets_into_a_page(stack: Stack) -> None:
