@@ -30,19 +30,19 @@ ANSWERS = {
 MAKEFILES = ("Makefile", "template/.localdev/localdev.mk", "template/Makefile", "examples/shop/Makefile")
 # Where a program's messages come from, by how they begin; the doctor's report has other words.
 MESSAGES = {
-    r"host-alias: ": ("template/.localdev/host-alias", "template/.localdev/sh/*", "hooks/*"),
+    r"host-alias: ": ("template/.localdev/host-alias", "template/.localdev/alias/*", "hooks/*"),
     r"localdev: ": ("template/.localdev/**/*",),
     r"release: ": (".ci/release",),
-    r"(?:ok|warn|FAIL) +(?:boot job|[\w-]+) +": ("template/.localdev/doctor/*.py",),
+    r"(?:ok|warn|FAIL) +(?:boot job|[\w-]+) +": ("template/.localdev/stack/doctor/*.py",),
 }
 # What differs from one message to the next: numbers, paths, names with dots, examples. A message is compared between them.
 CHANGES = re.compile(r"\S*[\d/]\S*|[\w-]+(?:[.][\w-]+)+|\b(?:web|api|lo|node)\b|[.,;:()]+(?=\s|$)|[(]")
 # A program of ours, and its words up to the end of the command.
 CALL = re.compile(
-    r"(?:^|(?<=[\s`'(/\"]))(make|copier|host-alias|doctor)((?: +(?:[\w.@/~:=$<>*-]|\[[^]]*\]|\"[^\"]*\"|'[^']*')+)+)"
+    r"(?:^|(?<=[\s`'(/\"]))(make|copier|host-alias)((?: +(?:[\w.@/~:=$<>*-]|\[[^]]*\]|\"[^\"]*\"|'[^']*')+)+)"
 )
 # Whose options a target's ARGS are; those of another target stand in the scripts.
-TAKES = {"dev-update": "copier update", "new": "copier copy", "dev-doctor": "doctor", "dev-alias-down": "host-alias"}
+TAKES = {"dev-update": "copier update", "new": "copier copy", "dev-alias-down": "host-alias"}
 TAKES |= dict.fromkeys(("test", "test-engine", "bench", "recording"), "pytest")
 COPIER = ("copy", "update", "recopy")
 FOLDERS = r"(?:[.]localdev|[.]ci|[.]github|bench|containers|docs|examples|hooks|template|tests)/"
@@ -152,7 +152,6 @@ class Checker:
         """Return what `program` says about itself, for the scripts behind a target all that they say."""
         command = {
             "copier": (sys.executable, "-m", "copier", verb, "--help-all"),
-            "doctor": (sys.executable, "-B", "template/.localdev/doctor", "--help"),
             "host-alias": ("sh", "template/.localdev/host-alias", "--help"),
             "pytest": (sys.executable, "-m", "pytest", "-p", "conftest", "-p", "figures", "bench", "--help"),
         }
@@ -168,7 +167,7 @@ class Checker:
             yield from self.call(name, words)
         if re.match("--?[a-z]|ARGS=", quote.text):
             helps = (self.manual("copier", verb) for verb in COPIER)
-            known = " ".join((sources(), self.manual("doctor"), *helps))
+            known = " ".join((sources(), *helps))
             yield from (f"no option {name}" for name in without(quote.text.removeprefix("ARGS="), known))
         for name in re.findall(r"\bLOCALDEV_[A-Z_]+", quote.text):
             if not re.search(rf"\b{name}\b", sources()):

@@ -41,7 +41,7 @@ class NamesBox(Box):
 
     def findings(self) -> Findings:
         """Return what the doctor finds on names, by id."""
-        code, out, err = self.run(PYTHON, ".localdev/doctor", "--json", cwd=self.repo)
+        code, out, err = self.run(PYTHON, "-I", "-B", ".localdev/stack", "doctor", "--", "--json", cwd=self.repo)
         assert code in (0, 1), err
         return {found["id"]: found for found in json.loads(out)["findings"] if found["subject"] == "names"}
 

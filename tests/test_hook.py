@@ -75,7 +75,7 @@ def test_the_hook_asks_compose_only_where_the_user_has_something_that_could_clas
 def test_the_hook_runs_nothing_that_somebody_wrote_into_the_repo(repo: Render, run: Run) -> None:
     here = repo()
     usual = hook(here, run)
-    for name in ("host-alias", "sh/common.sh"):
+    for name in ("host-alias", "alias/common.sh"):
         (here / ".localdev" / name).write_text("#!/bin/sh\necho mine >&2\ntouch ran\n")
     assert hook(here, run) == usual
     assert not (here / "ran").exists()

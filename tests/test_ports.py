@@ -152,7 +152,7 @@ def test_a_process_of_another_user_comes_with_the_command_that_names_it(net: Net
         Path(name).chmod(0o755)
         stack = shutil.copytree(LOCALDEV / "stack", Path(name) / "my app's repo")
         alice = ("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups")
-        hidden = "a process of another user (sudo ss -ltnp sport = :6379 names it)"
+        hidden = f"a process of another user ({ports.system.owner_hint(6379)} names it)"
         known = taken(8080, hers, "LOCALDEV_HTTP_PORT", 8081)
         assert net.busy(become=alice, stack=stack) == [known, taken(6379, hidden, "REDIS_PORT", 6380)]
         # An engine's proxy looks like that: when none answers, Compose shall say why.

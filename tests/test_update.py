@@ -40,7 +40,7 @@ USERS = STUBS | {
 OLDER, NEWER = "v1.1.0", "v1.2.0"
 # What differs between the two: a line that users edit, too, another line in a file that they edit, and whole files.
 CONFLICT, MERGE = ".localdev/stack/routes.py", ".localdev/localdev.mk"
-GONE, ADDED, IGNORED = (f".localdev/sh/{name}.sh" for name in ("gone", "added", "ignored"))
+GONE, ADDED, IGNORED = (f".localdev/alias/{name}.sh" for name in ("gone", "added", "ignored"))
 # An update renders `_exclude` with the answers of the older release, too, which has no such question.
 QUESTION = """
 flavour: {type: str, default: plain}
@@ -265,8 +265,8 @@ def test_an_update_that_would_delete_ignored_files_stops_before_it_touches_anyth
     three = ", ".join(f".localdev/host-alias.{kind}" for kind in ("conf", "plist", "service"))
     assert set(ignored) == {
         f"{three} (host-alias.* in .gitignore, line 2)",
-        ".localdev/sh/job.sh (job.sh in .git/info/exclude, line 1)",
-        f".localdev/sh/darwin.sh, .localdev/stack/machine/darwin.py (darwin.* in {tmp_path}/excludes, line 1)",
+        ".localdev/alias/common.sh (common.sh in .git/info/exclude, line 1)",
+        f".localdev/alias/darwin.sh, .localdev/stack/machine/darwin.py (darwin.* in {tmp_path}/excludes, line 1)",
     }
 
 

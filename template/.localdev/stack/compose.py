@@ -158,19 +158,32 @@ def names_in_networks(compose: list[str], found: list[Container]) -> dict[str, d
 
     Raises UnknownError when the engine does not answer, or a container has just gone.
     """
-    if not found:
-        return {}
-    command = [*engine_of(compose), "inspect", *(container.id for container in found)]
+    found_now = inspect(compose, "container", [container.id for container in found])
     try:
         return {
             about["Id"]: {
                 network: {about["Name"].lstrip("/"), *(end.get("Aliases") or []), *(end.get("DNSNames") or [])}
                 for network, end in about["NetworkSettings"]["Networks"].items()
             }
-            for about in json.loads(answer(*command))
+            for about in found_now
         }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UnknownError(" ".join([*engine_of(compose), "container", "inspect"])) from error
+
+
+def inspect(compose: list[str], kind: str, names: list[str]) -> list[dict[str, Any]]:
+    """Return all that the engine knows of each of `names`, which are of one `kind`, e.g. network. Raises UnknownError."""
+    command = [*engine_of(compose), kind, "inspect", *names]
+    try:
+        found: list[dict[str, Any]] = json.loads(answer(*command)) if names else []
+    except ValueError as error:
         raise UnknownError(" ".join(command)) from error
+    return found
+
+
+def networks(compose: list[str]) -> list[dict[str, Any]]:
+    """Return the engine's networks. Raises UnknownError when it does not answer."""
+    return inspect(compose, "network", answer(*engine_of(compose), "network", "ls", "--format", "{{.Name}}").split())
 
 
 def volumes(compose: list[str]) -> frozenset[str]:

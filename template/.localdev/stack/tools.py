@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What every check needs: to run a command, to do things at the same time, to do a thing only once."""
+"""To run a command, and to do things at the same time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import wraps
 from typing import Any
 
 # What answers at all answers by then; Docker Desktop can hang for ever.
@@ -41,20 +40,6 @@ def run(*command: str, env: dict[str, str] | None = None, cwd: str | None = None
     except (OSError, subprocess.TimeoutExpired) as error:
         return Done(None, "", str(error))
     return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
-
-
-def once(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Make `method` remember what it returned, also when several threads ask at the same time."""
-    name = f"_once_{method.__name__}"
-
-    @wraps(method)
-    def remembered(self: Any) -> Any:
-        with self.locks.setdefault(name, threading.RLock()):
-            if not hasattr(self, name):
-                setattr(self, name, method(self))
-            return getattr(self, name)
-
-    return remembered
 
 
 def together(function: Callable[[Any], Any], items: Iterable[Any], seconds: float) -> list[Any]:

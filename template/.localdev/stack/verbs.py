@@ -39,7 +39,10 @@ def up(stack: Checkout, arguments: list[str]) -> int:
     # Whatever refuses does so before anybody is asked for a password.
     if has_containers:
         is_known = stack.may_start(compose.services_in(arguments))
-        if not is_known and subprocess.run([*stack.words, "ps", "--quiet"], capture_output=True, check=False).returncode:
+        if (
+            not is_known
+            and subprocess.run([*stack.words, "ps", "--quiet"], capture_output=True, check=False).returncode
+        ):
             raise Stop(compose.failure(stack.words, "Compose does not list containers. Try: docker compose ps"))
     # Not a prerequisite in make: `.IGNORE:` or -i in somebody's Makefile would go on without the address.
     # Compose knows every form of .env, host-alias one.
@@ -183,10 +186,13 @@ def change_hosts(stack: Checkout, arguments: list[str]) -> int:
     return 0
 
 
-def doctor(words: list[str], arguments: list[str]) -> int:
-    """Become the doctor."""
-    os.environ["LOCALDEV_COMPOSE"] = " ".join(words)
-    os.execv(sys.executable, [sys.executable, "-I", "-B", f"{FOLDER}/doctor", *arguments])
+def examine(words: list[str], arguments: list[str]) -> int:
+    """Say what works, what does not, and what to do; with --json for programs."""
+    is_json = wants_json("doctor", arguments)
+    # Python takes 30 ms to import it.
+    import doctor
+
+    return doctor.main(words, is_json)
 
 
 def show_help(words: list[str], arguments: list[str]) -> int:
@@ -201,7 +207,7 @@ def show_help(words: list[str], arguments: list[str]) -> int:
 
 # What works without a look at the files, so that a broken one is no obstacle.
 PLAIN: dict[str, Callable[[list[str], list[str]], int]] = {
-    "help": show_help, "down": down, "doctor": doctor, "update": update,
+    "help": show_help, "down": down, "doctor": examine, "update": update,
 }  # fmt: skip
 VERBS: dict[str, Callable[[Checkout, list[str]], int]] = {
     "up": up, "reload": reload, "tls": tls, "urls": show_urls, "hosts": change_hosts, "env": env, "status": status,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""macOS: what this machine says about addresses, routes, sockets and processes. Same functions as linux.py."""
+"""macOS: what this machine says about addresses, routes, sockets and processes. Same functions as linux.py, but for the firewall's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import ipaddress
 import os
 import re
+from typing import Any
 
 from tools import run
 
@@ -89,6 +90,11 @@ def listeners() -> list[tuple[str, int, list[int], str]]:
     return found
 
 
+def takes_ipv4(port: int) -> bool:
+    """Tell whether what listens on all of IPv6 takes IPv4, too: then `listeners` says '*'."""
+    return False
+
+
 def _owners() -> dict[tuple[str, int], list[int]]:
     """Return the processes of this user by address and port."""
     owners: dict[tuple[str, int], list[int]] = {}
@@ -121,4 +127,9 @@ def process(pid: int) -> tuple[str, list[str], int]:
 
 def owner_hint(port: int) -> str:
     """Return the command that names the process that listens on `port`, which this user may not see."""
-    return f"sudo lsof -nP -iTCP:{port} -sTCP:LISTEN"
+    return f"sudo /usr/sbin/lsof -nP -iTCP:{port} -sTCP:LISTEN"
+
+
+def opening_rule(ip: str, port: int, engine: str, networks: dict[str, Any]) -> str:
+    """Return what lets containers reach the services of this machine."""
+    return "switch `Block all incoming connections` off in System Settings > Network > Firewall > Options"
