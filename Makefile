@@ -30,7 +30,7 @@ recording: .venv/requirements-test ## record docs/recording.svg again, after a c
 	@PYTHONPATH=tests:tests/support .venv/bin/pytest -p conftest --timeout 900 $(ARGS) docs/recording.py
 
 # Every shell script. .ci/release is Python.
-SCRIPTS = $(shell find template/.localdev/host-alias template/.localdev/sh template/.localdev/proxy .ci tests/mac tests/support/systemctl \
+SCRIPTS = $(shell find template/.localdev/host-alias template/.localdev/alias .ci tests/mac tests/support/systemctl \
 	-type f \( -name '*.sh' -o ! -name '*.*' \) ! -path .ci/release | sort)
 
 lint: .venv/requirements-test ## check the style of everything

@@ -197,9 +197,6 @@ def missing_includes(root: Path) -> list[str]:
     compose = first_file(root, COMPOSE_FILES)
     if compose and ".localdev/compose.yaml" not in decoded(compose):
         lines.append(f"Add to {compose.name}:  include: [.localdev/compose.yaml]")
-    script, workflow = ".localdev/sh/update-pr.sh", root / WORKFLOW
-    if (root / script).is_file() and workflow.is_file() and script not in decoded(workflow):
-        lines.append(f"Add to {WORKFLOW}:  - run: sh {script}")
     return lines
 
 

@@ -34,7 +34,7 @@ ANSWERS = {
 MAKEFILES = ("Makefile", "template/.localdev/localdev.mk", "template/Makefile", "examples/shop/Makefile")
 # Where a program's messages come from, by how they begin; the doctor's report has other words.
 MESSAGES = {
-    r"host-alias: ": ("template/.localdev/host-alias", "template/.localdev/sh/*", "hooks/*"),
+    r"host-alias: ": ("template/.localdev/host-alias", "template/.localdev/alias/*", "hooks/*"),
     r"localdev: ": ("template/.localdev/**/*",),
     r"release: ": (".ci/release",),
     r"(?:ok|warn|FAIL) +(?:boot job|[\w-]+) +": ("template/.localdev/stack/doctor/*.py",),

@@ -14,7 +14,8 @@ from sites import CONF, site_of
 
 # Everything but a blank, which separates databases, and a backslash, which fish reads in quotes, too.
 NASTY = """postgresql://a'b"c:$HOME`id`$(id)@h/;&|<>*?~#!x{1,2}%%s'''é"""
-ADDRESSES = ["HOST_ALIAS_IP", "BINDING", "HOST", "FLASK_RUN_HOST", "UVICORN_HOST", "SERVER_HOST", "SERVER_ADDRESS"]
+ADDRESSES = [*made.LISTEN]
+BEHIND = [name for _, name, _ in made.BEHIND_A_PROXY]
 NAMES = ["RAILS_DEVELOPMENT_HOSTS", "__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS", "PROXY_HOSTS"]
 EVAL = 'eval "$(make -s dev-env)"'
 SHELLS = {
@@ -49,7 +50,7 @@ def exported(text: str) -> dict[str, str]:
 def test_every_shell_takes_each_value_as_it_is(run: Run, nasty: Path, tmp_path: Path, shell: str) -> None:
     need_command(SHELLS[shell][0] if shell != "direnv" else shell)
     printed = environment(run("make", "-s", "dev-env", cwd=nasty, check=True).stdout)
-    assert list(printed) == [*ADDRESSES, *NAMES, "POSTGRES_URL"]
+    assert list(printed) == [*ADDRESSES, *BEHIND, *NAMES, "POSTGRES_URL"]
     assert printed["POSTGRES_URL"] == NASTY
     done = run(*SHELLS[shell], cwd=nasty, env={"HOME": str(tmp_path)}, check=True)
     seen = exported(done.stdout)
@@ -72,8 +73,12 @@ def test_a_line_before_each_variable_names_who_reads_it(rendered: Render, run: R
     urls = [line for line in lines if "_URL=" in line]
     assert lines[-len(urls) - 1].startswith("# ") and lines[-len(urls) :] == urls
     rest = lines[: -len(urls) - 1]
-    assert [line[:2] for line in rest[::2]] == ["# "] * (len(ADDRESSES) + len(NAMES))
-    assert [line.split("=")[0] for line in rest[1::2]] == [f"export {name}" for name in (*ADDRESSES, *NAMES)]
+    names = [line.split("=")[0].removeprefix("export ") for line in rest if line[:2] != "# "]
+    assert names == [*ADDRESSES, *BEHIND, *NAMES]
+    # One variable has the same reader as the one before.
+    assert [line for line in rest if "WDS_SOCKET_PORT" not in line][::2] == [line for line in rest if line[:2] == "# "]
+    # zsh, Rails' tests and Python's TLS would take these for something else.
+    assert not {"HOST", "PORT", "DATABASE_URL", "SSL_CERT_FILE"} & {*names}
 
 
 @pytest.mark.parametrize(
@@ -167,7 +172,10 @@ def test_the_pages_say_how_each_framework_is_started_and_what_its_settings_say(r
         for name, setting in (
             ("django/manage.py", 'ALLOWED_HOSTS = [".localhost", *os.environ.get("PROXY_HOSTS", "").split(",")]'),
             ("rails/config/application.rb", 'config.hosts.concat(ENV["RAILS_DEVELOPMENT_HOSTS"].to_s.split(","))'),
-            ("next/next.config.js", 'allowedDevOrigins: process.env.PROXY_HOSTS?.split(",")'),
+            (
+                "next/next.config.js",
+                'allowedDevOrigins: process.env.PROXY_HOSTS?.split(",").map((host) => host.replace(/^\\./, "*."))',
+            ),
             ("webpack/webpack.config.js", 'allowedHosts: process.env.PROXY_HOSTS?.split(",") ?? "auto"'),
         ):
             assert f"| `{setting}` |" in text

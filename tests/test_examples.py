@@ -37,7 +37,7 @@ def clone(project: Path, tmp_path: Path) -> Path:
 def test_make_examples_renders_the_files_as_they_are_and_keeps_what_git_ignores(clone: Path, run: Run) -> None:
     made = clone / "examples/rendered"
     # What an earlier version made. Makefile and routes are files that Copier does not overwrite.
-    old = [made / name for name in ("shop/.localdev/sh/old.sh", "minimal/Makefile", "shop/.localdev/routes")]
+    old = [made / name for name in ("shop/.localdev/alias/old.sh", "minimal/Makefile", "shop/.localdev/routes")]
     kept = [
         made / name for name in ("minimal/.env", "shop/.localdev/stack/__pycache__/x.pyc", "shop/api/node_modules/x")
     ]

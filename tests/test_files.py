@@ -34,10 +34,10 @@ ALWAYS = {
     ".copier-answers.localdev.yml",
     *below("", "README.md compose.yaml host-alias host-alias.conf host-alias.plist host-alias.service localdev.mk"),
     *below("", ".gitattributes .gitignore LICENSE ruff.toml"),
-    *below("sh/", "common.sh darwin.sh job.sh linux.sh os.sh"),
+    *below("alias/", "common.sh darwin.sh linux.sh root-darwin.sh root-linux.sh"),
     *below("stack/", "__main__.py certificate.py checkout.py compose.py environment.py hosts.py nginx.py owners.py"),
     *below("stack/", "pages.py ports.py proxy.py root.py routes.py settings.py start.py state.py tools.py"),
-    *below("stack/", "messages.py urls.py verbs.py machine/__init__.py machine/darwin.py machine/linux.py"),
+    *below("stack/", "messages.py update.py urls.py verbs.py machine/__init__.py machine/darwin.py machine/linux.py"),
     *below("stack/doctor/", "__init__.py containers.py engine.py host.py services.py"),
 }
 FILES = {
@@ -68,7 +68,6 @@ def test_a_repo_gets_these_files_and_no_other(rendered: Render) -> None:
         assert files(rendered(web_proxy=proxy)) == names
     assert files(rendered(github_workflow="true")) == FILES["nginx"] | {
         ".github/workflows/localdev-update.yml",
-        ".localdev/sh/update-pr.sh",
     }
 
 
@@ -128,8 +127,8 @@ def test_older_projects_on_the_machine_find_what_they_read_in_a_boot_job(rendere
     answers = {"alias_ip": "10.254.254.253", "alias_label": "com.example.shop"}
     unit, plist = ((rendered(**answers) / f".localdev/host-alias.{kind}").read_text() for kind in ("service", "plist"))
     assert re.match(r"# host-alias format \d+: ", unit)
-    assert "\nRuntimeDirectory=com.example.shop\n" in unit
-    assert "\nExecStart=/sbin/ip address replace 10.254.254.253/32 dev lo scope host\n" in unit
+    assert "\nRuntimeDirectory=host-alias/com.example.shop\n" in unit
+    assert "\nExecStartPost=/sbin/ip address replace 10.254.254.253/32 dev lo scope host\n" in unit
     assert "\nWantedBy=multi-user.target\n" in unit
     assert re.search(r"<!-- host-alias format \d+: ", plist)
     assert plistlib.loads(plist.encode())["Label"] == "com.example.shop"
@@ -161,7 +160,7 @@ def test_a_changed_boot_job_has_a_new_format() -> None:
     texts = [(LOCALDEV / f"{name}.jinja").read_bytes() for name in files]
     formats = [int(re.findall(rb"host-alias format ([0-9]+)\b", text)[0]) for text in texts]
     digests = [hashlib.sha256(text).hexdigest()[:16] for text in texts]
-    assert list(zip(formats, digests, strict=True)) == [(1, "3788a0d724281788"), (2, "a8873b16d01303d4")]
+    assert list(zip(formats, digests, strict=True)) == [(1, "3788a0d724281788"), (3, "9a616f2778b29fab")]
 
 
 def every_combination() -> list[dict[str, str]]:
@@ -237,9 +236,8 @@ def test_variables_move_ports_and_host(rendered: Render, run: Run) -> None:
 def test_shell_scripts_are_clean_and_formatting_changes_nothing(rendered: Render, run: Run) -> None:
     here = rendered(github_workflow="true")
     found = scripts(here)
-    assert len(found) == len(files(here) & below("", "host-alias")) + len(list((here / ".localdev/sh").iterdir()))
-    # Each file as an editor sees it; `make lint` has shellcheck follow what they read.
-    done = run(TOOLS / "shellcheck", "--norc", *found, cwd=here)
+    assert len(found) == len(files(here) & below("", "host-alias")) + len(list((here / ".localdev/alias").iterdir()))
+    done = run(TOOLS / "shellcheck", "--norc", "--external-sources", *found, cwd=here)
     assert done.returncode == 0, done.stdout
     done = run(TOOLS / "shfmt", "-d", "-i", "0", "-ln", "posix", *found, cwd=here)
     assert done.returncode == 0, done.stdout
@@ -266,21 +264,35 @@ def test_every_function_of_a_script_says_what_it_does(rendered: Render) -> None:
             before = [*before, line] if line.startswith("#") else []
 
 
-def test_the_doctor_knows_which_bridges_the_guard_lets_in(rendered: Render) -> None:
-    unit = (rendered() / ".localdev/host-alias.service").read_text()
-    guests = re.search(r"^GUESTS = \((.*)\)$", (rendered() / ".localdev/stack/machine/linux.py").read_text(), re.M)
-    echoed = re.search(r"echo (lo .*?) \|", unit)
-    assert guests and echoed
-    names = re.findall(r'"(.*?)"', guests[1])
-    assert re.findall(r"iifname (\S+?)\*? return", unit) == names
-    assert [name.removesuffix("+") for name in echoed[1].split()] == names
-
-
 def test_what_runs_as_root_has_absolute_paths(rendered: Render) -> None:
-    for name in ("darwin", "linux"):
-        text = (rendered() / f".localdev/sh/{name}.sh").read_text()
-        for command in ("ifconfig", "launchctl", "systemctl", "chown", "chmod", "mv", "rm", "sleep", "cat"):
-            assert not re.search(rf"(?m)^\s*(if |while |until )?{command}\b(?! <<)", text), f"{name}: {command}"
+    commands = [
+        "ifconfig",
+        "launchctl",
+        "systemctl",
+        "ip",
+        "chown",
+        "chmod",
+        "mv",
+        "rm",
+        "sleep",
+        "cat",
+        "sed",
+        "mkdir",
+        "cksum",
+        "nft",
+        "iptables",
+        "grep",
+        "tr",
+        "xargs",
+        "mkfifo",
+    ]
+    for name in ("alias/root-darwin.sh", "alias/root-linux.sh", "host-alias.service"):
+        text = re.sub(r"(?m)^#.*", "", (rendered() / ".localdev" / name).read_text())
+        found = re.findall(
+            rf"(?m)(?:^\s*|[;|&({{!] *|\b(?:if|then|else|do|until|while|exec) )({'|'.join(commands)})\s(?!daddr|guard)",
+            text,
+        )
+        assert not found, (name, found)
 
 
 @pytest.mark.parametrize("proxy", FILES)
@@ -330,7 +342,7 @@ def test_reviews_fold_what_is_not_theirs_to_read_but_nothing_that_root_runs(
     read = {name for name in names if (name, "linguist-generated") not in sets}
     assert counted == USERS | {".copier-answers.localdev.yml"}
     shown = below("", "host-alias host-alias.conf host-alias.plist host-alias.service stack/hosts.py stack/root.py")
-    shown |= below("sh/", "common.sh darwin.sh job.sh linux.sh os.sh")
+    shown |= below("alias/", "common.sh darwin.sh linux.sh root-darwin.sh root-linux.sh")
     assert read == counted | shown
 
 

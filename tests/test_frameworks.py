@@ -149,7 +149,9 @@ CALLED |= {"uvicorn": "uvicorn", "gunicorn": "gunicorn", "rails": "(Rails|Puma)"
 
 def findings(stack: Stack, name: str) -> dict[str, dict[str, str]]:
     """Return what the doctor finds of the service `name`, by id."""
-    done = stack.run("python3", "-I", "-B", ".localdev/stack", "doctor", "--", "--json", cwd=stack.repo, env=stack.ports, timeout=60)
+    done = stack.run(
+        "python3", "-I", "-B", ".localdev/stack", "doctor", "--", "--json", cwd=stack.repo, env=stack.ports, timeout=60
+    )
     return {found["id"]: found for found in json.loads(done.stdout)["findings"] if found["subject"] == name}
 
 

@@ -86,7 +86,6 @@ def test_existing_files_stay_and_the_line_to_add_is_printed(
     added = {
         makefile: "include .localdev/localdev.mk",
         compose: "include: [.localdev/compose.yaml]",
-        workflow: "- run: sh .localdev/sh/update-pr.sh",
     }
     assert hook(repo, run)[:-1] == [f"Add to {name}:  {line}" for name, line in added.items()]
     # What is printed is what works.

@@ -268,8 +268,7 @@ def test_help_works_when_the_conf_is_broken(localdev: Path, say: Say) -> None:
 
 def test_help_names_every_verb_option_exit_code_and_variable_of_the_scripts(localdev: Path, say: Say) -> None:
     source = "".join(
-        (localdev / name).read_text()
-        for name in ("host-alias", "sh/common.sh", "sh/job.sh", "sh/linux.sh", "sh/darwin.sh")
+        (localdev / name).read_text() for name in ("host-alias", "alias/common.sh", "alias/linux.sh", "alias/darwin.sh")
     )
     manual = say("--help")[1]
     alternatives = re.search(r"^\t\t(check \|[a-z| ]+)\)$", source, re.M)

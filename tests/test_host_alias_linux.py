@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from box import SUDO_ASKS, SYSTEMCTL, UNITS, Box, finish, on_terminal
+from box import SUDO_ASKS, SUDO_OPEN, SYSTEMCTL, UNITS, Box, finish, on_terminal
 from conftest import Render, Run
 from host import ALIAS_IP as IP
 from host import LABEL
@@ -32,6 +32,10 @@ def plain(box: Box) -> Box:
 
 
 SET = [(IP, 32, "host")]
+GIVES = (
+    "host-alias: this gives lo one more address, by which containers reach the services of this machine; "
+    "a guard keeps the LAN from it.\n"
+)
 
 
 def answer(box: Box, ip: str, label: str = "a.b") -> None:
@@ -47,8 +51,12 @@ def test_from_a_fresh_machine_to_the_address_and_back(plain: Box) -> None:
     code, out, err = plain("up")
     assert (code, out) == (0, "")
     assert err == (
-        f"host-alias: {IP} is not on lo.\n"
+        f"host-alias: {IP} is not on lo.\n{GIVES}"
         "host-alias: it will be gone after a reboot: systemd does not run here.\n"
+        "host-alias: this needs root, for these commands:\n"
+        f"  the guard, by nft or iptables\n  /sbin/ip address replace {IP}/32 dev lo scope host\n"
+        "host-alias: later runs ask for nothing, and make dev-alias-down takes all of it away again. "
+        "All that root runs: sh .localdev/host-alias up --dry-run\n"
         f"host-alias: {IP} is on lo. It will not survive a reboot: systemd does not run here.\n"
     )
     assert plain.addresses() == SET
@@ -166,7 +174,7 @@ def test_the_default_route_and_routes_elsewhere_are_no_warning(plain: Box, netwo
 LINKS = {
     "an absolute path": ("/", "{repo}/.localdev/host-alias"),
     "a relative path": ("{repo}", ".localdev/host-alias"),
-    "a relative path with ..": ("{repo}/.localdev/sh", "../../.localdev/host-alias"),
+    "a relative path with ..": ("{repo}/.localdev/alias", "../../.localdev/host-alias"),
     "its own folder": ("{repo}/.localdev", "./host-alias"),
     "sh and a bare name": ("{repo}/.localdev", "sh host-alias"),
     "sh and a path": ("/tmp", "sh {repo}/.localdev/host-alias"),
@@ -240,7 +248,7 @@ def test_the_environment_changes_nothing(plain: Box, name: str) -> None:
     assert plain("check", env=env) == (3, "", f"host-alias: {IP} is not on lo. Run: make dev-alias\n")
     code, out, err = plain("up", env=env)
     assert (code, out) == (0, "")
-    assert err.count("\n") == 3
+    assert err.count("\n") == 8
     assert plain.addresses() == SET
     assert plain("up", env=env) == (0, "", "")
     assert plain("down", "--yes", env=env)[0] == 0
@@ -274,21 +282,20 @@ def test_every_shell_does_the_same(box: Box, shell: str) -> None:
 
 # --- who becomes root, and when ---------------------------------------------------------------------------------------
 
-PLAN_LINES = ["/bin/sh -eu <<'AS_ROOT'", f"/sbin/ip address replace {IP}/32 dev lo scope host", "AS_ROOT"]
 
-
-def assert_plan(text: str) -> None:
+def assert_shown(text: str) -> None:
+    """Raise unless a person saw what root does on this machine, in a few rows, before anything happened."""
     lines = text.splitlines()
-    assert f"sudo {PLAN_LINES[0]}" in lines
-    assert PLAN_LINES[1] in lines
-    assert PLAN_LINES[2] in lines
+    assert "host-alias: this needs root, for these commands:" in lines
+    assert f"  /sbin/ip address replace {IP}/32 dev lo scope host" in lines
+    assert 3 <= len([line for line in lines if line.startswith("host-alias: ")]) <= 6 and len(lines) <= 12
 
 
-def test_without_sudo_the_plan_is_printed_and_the_exit_code_is_4(plain: Box) -> None:
+def test_without_sudo_the_exit_code_is_4(plain: Box) -> None:
     code, out, err = plain("up", user=True)
     assert (code, out) == (4, "")
-    assert_plan(err)
-    assert err.endswith("host-alias: there is no sudo here. Run the commands above as root\n")
+    assert_shown(err)
+    assert err.endswith("host-alias: there is no sudo here. Run as root: sh .localdev/host-alias up\n")
     assert plain.addresses() == []
 
 
@@ -296,9 +303,9 @@ def test_without_a_terminal_sudo_is_not_allowed_to_ask(box: Box) -> None:
     box.fake_sudo(SUDO_ASKS)
     code, out, err = box("up", user=True)
     assert (code, out) == (4, "")
-    assert_plan(err)
+    assert_shown(err)
     assert "sudo: a password is required\n" in err
-    assert err.endswith("Run the commands above in a terminal\n")
+    assert err.endswith("cannot ask for it here. In a terminal: sh .localdev/host-alias up\n")
     assert box.calls("sudo") == ["-n /bin/sh -eu"]
     assert box.addresses() == []
 
@@ -307,7 +314,7 @@ def test_in_ci_nobody_is_asked_even_on_a_terminal(box: Box) -> None:
     box.fake_sudo(SUDO_ASKS)
     code, text = finish(on_terminal(box, "up", CI="1"))
     assert code == 4
-    assert_plan(text)
+    assert_shown(text)
     assert "Password" not in text
     assert box.calls("sudo") == ["-n /bin/sh -eu"]
 
@@ -317,7 +324,7 @@ def test_a_refused_password_leaves_everything_as_it_was(box: Box, no_color: str)
     box.fake_sudo(SUDO_ASKS)
     child = on_terminal(box, "up", NO_COLOR=no_color)
     child.expect("Password: ")
-    assert_plan(child.before.replace("\r\n", "\n"))
+    assert_shown(child.before.replace("\r\n", "\n"))
     child.sendline("wrong")
     code, text = finish(child)
     assert code == 1
@@ -358,7 +365,7 @@ def test_one_sudo_does_it_all_and_only_the_first_time(box: Box) -> None:
 def test_commands_that_ran_without_effect_are_no_success(box: Box) -> None:
     # Nobody waits for another project's `up`.
     box.replace(sleep="#!/bin/sh\n")
-    box.fake_sudo("#!/bin/sh\nexit 0\n")
+    box.fake_sudo("#!/bin/sh\n[ \"$1 $2\" != '-n -v' ]\n")
     code, out, err = box("up", user=True)
     assert (code, out) == (1, "")
     assert err.endswith(f"host-alias: the commands ran, yet {IP} is not on lo. Run: make dev-status\n")
@@ -417,18 +424,53 @@ def test_the_plan_pasted_into_a_shell_makes_it_so(box: Box, user: bool) -> None:
     assert box.units() == []
 
 
-def test_every_command_of_the_plan_has_an_absolute_path(box: Box) -> None:
+def test_the_plan_is_the_static_part_below_how_things_are_and_the_units_text(box: Box) -> None:
     box.fake_systemd()
-    lines = box("plan")[1].splitlines()
-    text = lines.index("/bin/cat >" + UNIT + ".$$ <<'END_OF_FILE'")
-    commands = lines[:text] + lines[lines.index("END_OF_FILE") + 1 :]
-    shells_own = re.compile(
-        r"umask 022|trap '.*; /bin/rm -f \S+ \|\| code=9; .*' EXIT|AS_ROOT|now=''"
-        r"|if \[ .* \]; then now=\$\(/usr/bin/cksum <\S+\); fi|case \$now in '' \| '.*'\) /bin/mv -f \S+ \S+ ;; esac"
+    plan = box("plan")[1]
+    head, text, part = re.split(r"(?s)boot_job\(\) \{\n\t/bin/cat <<'END_OF_FILE'\n(.*?)\nEND_OF_FILE\n\}\n", plan)
+    assert head == f"/bin/sh -eu <<'AS_ROOT'\nverb=up label={LABEL} ip={IP}\naddress=missing job=missing seen=''\n"
+    assert f"{text}\n" == (box.source / ".localdev/host-alias.service").read_text()
+    static = (box.source / ".localdev/alias/root-linux.sh").read_text().splitlines()
+    assert part.splitlines() == [
+        *(line for line in static if not line.startswith(("# SPDX", "# shellcheck"))),
+        "AS_ROOT",
+    ]
+
+
+def test_where_sudo_asks_for_no_password_we_ask(box: Box) -> None:
+    box.fake_sudo(SUDO_OPEN)
+    box.fake_systemd()
+    code, out, err = box("up", user=True)
+    assert (code, out) == (4, "")
+    assert err.endswith(
+        "cannot ask here whether root may run the commands above. If it may: sh .localdev/host-alias up --yes\n"
     )
-    assert [
-        line for line in commands if not line.startswith(("/bin/", "/sbin/")) and not shells_own.fullmatch(line)
-    ] == []
+    for answer, wanted in (("", 1), ("n", 1), ("y", 0)):
+        child = on_terminal(box, "up")
+        child.expect(r"Go on\? \[y/N\] ")
+        assert box.addresses() == [] and "/bin/systemctl restart" in child.before
+        child.sendline(answer)
+        assert finish(child)[0] == wanted
+    assert box.addresses() == SET and box.calls("sudo") == ["/bin/sh -eu"]
+    child = on_terminal(box, "down")
+    child.expect(r"Go on\? \[y/N\] ")
+    child.sendline("y")
+    assert finish(child)[0] == 0, "it asks once"
+    assert box("up", "--yes", user=True)[0] == 0
+
+
+def test_a_unit_that_could_hide_a_line_of_the_plan_is_refused(box: Box) -> None:
+    ours = box.source / ".localdev/host-alias.service"
+    text = ours.read_text()
+    for hidden in ("# \x1b[2K\r", "# a\r", "# \x08", "# \x7f", "# \x9b2K", "# \xe2\x80\xae", "# \0"):
+        ours.write_text(text + hidden + "\n")
+        for verb in ("up", "plan"):
+            code, out, err = box(verb)
+            assert (code, out) == (2, ""), repr(hidden)
+            assert err.splitlines()[-1].endswith("host-alias.service has control characters. Restore it from git")
+    for line in ("END_OF_FILE", "AS_ROOT"):
+        ours.write_text(f"{text}{line}\n")
+        assert box("plan")[0] == 2
 
 
 def test_an_edited_unit_is_installed_byte_for_byte_and_an_edit_of_the_installed_one_is_seen(box: Box) -> None:

@@ -824,7 +824,7 @@ def test_it_works_from_any_directory_and_through_links(laptop: Make) -> None:
     places = (
         ("/", [HOST_ALIAS]),
         (f"{REPO}/.localdev", ["./host-alias"]),
-        (f"{REPO}/.localdev/sh", ["../host-alias"]),
+        (f"{REPO}/.localdev/alias", ["../host-alias"]),
         ("/Users/alice", ["/bin/sh", "link"]),
         ("/Users/alice", ["./link"]),
         ("/Users/alice", ["deep/relative"]),

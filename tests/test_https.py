@@ -72,6 +72,13 @@ def test_https_with_http_2_stands_beside_http(stack: Stack, authority: Path) -> 
         assert curl(stack.url())[0] == 200
 
 
+def test_http_at_the_port_of_https_leads_to_https(stack: Stack) -> None:
+    for host in ("", "web.", "nobody."):
+        url = stack.url(host, "/x?y=%20z", "https")
+        done = curl(url.replace("https:", "http:"), "-o", os.devnull, "-w", "%{redirect_url}\n%{http_code}")
+        assert done == (308, url), host
+
+
 def test_the_service_learns_that_the_client_came_by_https(stack: Stack, authority: Path) -> None:
     url = stack.url("", "/", "https")
     with service("web", 3140):

@@ -229,3 +229,58 @@ def test_a_container_that_ended_is_a_failure_where_it_is_ours_or_has_failed_and_
     assert up("migrate", "", 3) == (2, failed.format("migrate", 3, "migrate"))
     assert up("redis", "redis", 0) == (2, failed.format("redis", 0, "redis"))
     assert up("redis", "redis", 137, "ARGS=proxy") == (0, ""), "nobody asked for it"
+
+
+def test_a_start_with_nothing_to_do_does_not_ask_compose_again(made) -> None:
+    here = made(web_proxy="none", databases="[redis]")
+    config = compose_config(here.answers, redis=18399)
+    config["services"]["redis"]["image"] = "redis:8"
+    config["services"]["web"] = {"networks": {"default": None}}
+
+    def row(id: str, service: str, image: str, state: str = "running") -> list[str]:
+        ours = service if service == "redis" else ""
+        return [
+            id,
+            f"shop-{service}-1",
+            state,
+            "shop",
+            service,
+            str(here.here),
+            "",
+            ours,
+            "",
+            "",
+            "",
+            "",
+            "Up 2 hours",
+            image,
+        ]
+
+    usual = [row("1", "redis", "redis:8"), row("2", "web", "shop-web")]
+
+    def starts(rows: list[list[str]], *words: str) -> bool:
+        here.says(config, rows, [])
+        done = here.make("dev-up", *words)
+        assert done.returncode == 0, done.stderr
+        return here.calls() == [f"docker compose up --detach{''.join(f' {word[5:]}' for word in words)}"]
+
+    assert starts(usual) and not starts(usual) and not starts(usual)
+    assert starts(usual, "ARGS=--build"), "somebody asked for it"
+    for change in (
+        [row("3", "redis", "redis:8"), usual[1]],  # it is another container
+        [*usual, row("4", "web", "shop-web")],  # there are more
+        [usual[0]],
+        [usual[0], row("2", "web", "shop-web", "paused")],
+        [usual[0], row("2", "web", "sha256:0123")],  # Docker's word for an image whose name another one has by now
+    ):
+        assert not starts(usual)
+        assert starts(change), change
+        starts(usual)
+    for key, value in (("profiles", ["x"]), ("pull_policy", "always"), ("environment", {"A": "1"})):
+        config["services"]["web"][key] = value
+        assert starts(usual), key
+        assert starts(usual) == (key != "environment"), key
+        del config["services"]["web"][key]
+    assert starts(usual) and not starts(usual)
+    assert here.make("dev-down").returncode == 0 and here.calls()
+    assert starts(usual), "what was there is gone"

@@ -21,7 +21,10 @@ CONFIGURATIONS = [
         for name in ("web", "https")
         for bad in ("", "0", "80;")
     ),
-    *((f"databases={bad}", 6, "databases must") for bad in ("x", "a=", "A=b", "a=<!--# x", "a=\t", "a=b;c =d", "a=b\\'c")),
+    *(
+        (f"databases={bad}", 6, "databases must")
+        for bad in ("x", "a=", "A=b", "a=<!--# x", "a=\t", "a=b;c =d", "a=b\\'c")
+    ),
 ]
 
 

@@ -270,7 +270,7 @@ def plant(source: Path, folder: Path, repos: list[Repo]) -> None:
     source, generated_label = source / ".localdev", OWN.format(IPS[0])
     for repo in repos:
         target = folder / repo.folder / ".localdev"
-        shutil.copytree(source / "sh", target / "sh")
+        shutil.copytree(source / "alias", target / "alias")
         shutil.copy(source / "host-alias", target)
         for kind in ("conf", "plist", "service"):
             text = (source / f"host-alias.{kind}").read_text()
@@ -302,9 +302,7 @@ def texts(folder: Path, kind: str) -> dict[Repo, str]:
 
 
 # Its arguments are a verb and folders.
-EACH = (
-    'verb=$1; shift; for repo; do "$repo/.localdev/host-alias" "$verb" </dev/null; printf -- "-- exit %s\\n" "$?"; done'
-)
+EACH = 'verb=$1; shift; for repo; do "$repo/.localdev/host-alias" "$verb" --yes </dev/null; printf -- "-- exit %s\\n" "$?"; done'
 
 
 def parts(text: str) -> list[tuple[int, str]]:
@@ -351,14 +349,14 @@ class SharedLinux:
         run = self.inside / "run"
         assert {path.stem for path in (run / "systemd").glob("*.service")} == on
         # The directory by which everybody sees that a unit is started.
-        assert {path.name for path in run.glob("*.*")} == on
+        assert {path.parent.name for path in run.glob("host-alias/*/ready")} == on
         addresses = self.box.addresses()
         assert {(prefix, scope) for _, prefix, scope in addresses} <= {(32, "host")}
         return State(files, on, frozenset(address for address, _, _ in addresses))
 
     def reboot(self) -> None:
         self.box.root(
-            "rm -rf /run/*.* /run/systemd/*.service;"
+            "cat /run/systemd/*.pid 2>/dev/null | xargs -r kill; rm -rf /run/host-alias /run/systemd/*.service*;"
             "nft flush ruleset; ip address flush dev lo; ip address add 127.0.0.1/8 dev lo;"
             f"for link in {UNITS}/multi-user.target.wants/*.service; do"
             '  [ ! -L "$link" ] || systemctl restart "${link##*/}"; done'
@@ -427,14 +425,14 @@ class SharedMac:
         return f"{self.home}/{repo.folder}/.localdev/host-alias"
 
     def say(self, repo: Repo, *words: str) -> Result:
-        done = self.mac.run([self.script(repo), *words])
+        done = self.mac.run([self.script(repo), *words, *(["--yes"] if words == ("up",) else [])])
         return done.returncode, done.stdout, done.stderr
 
     def all_of(self, repos: list[Repo], verb: str) -> list[tuple[int, str]]:
         return parts(self.mac.sh(EACH, verb, *(f"{self.home}/{repo.folder}" for repo in repos)).stdout)
 
     def asked(self) -> int:
-        return sum(program == "/usr/bin/sudo" for program, _, _ in self.mac.calls)
+        return sum(program == "/usr/bin/sudo" and words[:2] != ["-n", "-v"] for program, words, _ in self.mac.calls)
 
     def state(self) -> State:
         files = {path.stem: path.read_text() for path in self.mac.path(DAEMONS).iterdir()}

@@ -40,7 +40,7 @@ USERS = STUBS | {
 OLDER, NEWER = "v1.1.0", "v1.2.0"
 # What differs between the two: a line that users edit, too, another line in a file that they edit, and whole files.
 CONFLICT, MERGE = ".localdev/stack/routes.py", ".localdev/localdev.mk"
-GONE, ADDED, IGNORED = (f".localdev/sh/{name}.sh" for name in ("gone", "added", "ignored"))
+GONE, ADDED, IGNORED = (f".localdev/alias/{name}.sh" for name in ("gone", "added", "ignored"))
 # An update renders `_exclude` with the answers of the older release, too, which has no such question.
 QUESTION = """
 flavour: {type: str, default: plain}
@@ -265,8 +265,8 @@ def test_an_update_that_would_delete_ignored_files_stops_before_it_touches_anyth
     three = ", ".join(f".localdev/host-alias.{kind}" for kind in ("conf", "plist", "service"))
     assert set(ignored) == {
         f"{three} (host-alias.* in .gitignore, line 2)",
-        ".localdev/sh/job.sh (job.sh in .git/info/exclude, line 1)",
-        f".localdev/sh/darwin.sh, .localdev/stack/machine/darwin.py (darwin.* in {tmp_path}/excludes, line 1)",
+        ".localdev/alias/common.sh (common.sh in .git/info/exclude, line 1)",
+        f".localdev/alias/darwin.sh, .localdev/stack/machine/darwin.py (darwin.* in {tmp_path}/excludes, line 1)",
     }
 
 
@@ -376,3 +376,45 @@ def test_a_new_slug_names_what_keeps_the_old_one(change: Change) -> None:
 
 def test_a_new_port_names_the_files_that_say_the_old_one(change: Change) -> None:
     assert change(web_port=8082) == ["Your own files still say shop.localhost:8081: config/app.yml"]
+
+
+def test_a_version_that_is_no_release_never_reaches_copier(
+    releases: Path, older: Path, tmp_path: Path, run: Run
+) -> None:
+    template = tmp_path / "template"
+    run("git", "clone", "-q", "--bare", releases, template, cwd=tmp_path, check=True)
+    run("git", "update-ref", "refs/pull/7/head", "HEAD", cwd=template, check=True)
+    unread = run("git", "rev-parse", "HEAD", cwd=template, check=True).stdout.strip()
+    answers = older / ANSWERS
+    usual = re.sub("(?m)^_src_path: .*", f"_src_path: {template}", answers.read_text())
+    commit(older, run)
+
+    def refused(text: str, reason: str, *arguments: str) -> None:
+        answers.write_text(text)
+        done = run("make", "dev-update", "LOCALDEV_COPIER=touch reached #", *arguments, cwd=older)
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("localdev: ")]
+        assert re.fullmatch(f"localdev: .*{reason}.*", line), line
+        assert done.returncode == 2 and not (older / "reached").exists(), text
+
+    for version in (unread, unread[:9], "refs/pull/7/head", "main", "HEAD", f"{OLDER}^", f"{OLDER}-1-g{unread[:7]}"):
+        for extra in ((), (f"ARGS=--vcs-ref {NEWER}",)):
+            text = usual.replace(f"_commit: {OLDER}", f"_commit: {version}")
+            refused(text, f"_commit: .*, which is no release of .*e.g. {NEWER}", *extra)
+    # YAML has many ways to say a key, and Copier takes the last one.
+    for more in (
+        f"_commit: {unread}",
+        f'"_commit": {unread}',
+        f'"\\x5fcommit": {unread}',
+        f"? _commit\n: {unread}",
+        f"<<: {{_commit: {unread}}}",
+    ):
+        refused(f"{usual}{more}\n", "Restore it: git checkout")
+    refused(usual.replace("_commit: ", "commit: "), "has 0 lines _commit")
+    refused(usual.replace(str(template), str(tmp_path / "gone")), "cannot be read")
+    answers.write_text(usual)
+    assert run("make", "dev-update", "LOCALDEV_COPIER=echo", cwd=older, check=True).stdout.startswith("update --trust")
+    # A clone without releases is somebody's own.
+    for tag in run("git", "tag", cwd=template, check=True).stdout.split():
+        run("git", "tag", "-d", tag, cwd=template, check=True)
+    answers.write_text(usual.replace(f"_commit: {OLDER}", f"_commit: {unread}"))
+    assert run("make", "dev-update", "LOCALDEV_COPIER=echo", cwd=older).returncode == 0

@@ -250,7 +250,9 @@ class Lab(Place):
 
     def doctor(self, repo: Repo, *arguments: str, **more: Any) -> list[dict[str, Any]]:
         """Return the findings of the repo's doctor."""
-        done = self.run("python3", "-I", "-B", ".localdev/stack", "doctor", "--", "--json", *arguments, cwd=repo.path, **more)
+        done = self.run(
+            "python3", "-I", "-B", ".localdev/stack", "doctor", "--", "--json", *arguments, cwd=repo.path, **more
+        )
         assert done.stderr == ""
         report = json.loads(done.stdout)
         assert report["ok"] == (done.returncode == 0) == (not report["failures"])

@@ -6,21 +6,33 @@ from __future__ import annotations
 from settings import database_url
 from urls import Site
 
-# Each variable that says where to listen, with the programs that read it.
+# Each variable that says where to listen, with the programs that read it. HOST is none of them: zsh takes it for this
+# machine's name in its prompt. Nor is PORT: two services would have one port.
 LISTEN = {
     "HOST_ALIAS_IP": 'your own commands: where to listen so that containers reach you, as in --host "$HOST_ALIAS_IP"',
     "BINDING": "Rails: bin/rails server",
-    "HOST": "Nuxt, Vue CLI, Create React App; servers that Nuxt, SvelteKit and Astro build for Node",
+    "NUXT_HOST": "Nuxt: nuxt dev",
     "FLASK_RUN_HOST": "Flask: flask run",
     "UVICORN_HOST": "uvicorn",
+    "GRANIAN_HOST": "granian",
+    "LITESTAR_HOST": "Litestar: litestar run",
     "SERVER_HOST": "Laravel: php artisan serve",
     "SERVER_ADDRESS": "Spring Boot",
 }
+# What has servers believe the proxy's X-Forwarded-*, so that their URLs begin with https:// where the browser's do.
+BEHIND_A_PROXY = [
+    ("uvicorn and gunicorn: the proxy may say who asks, and by which scheme", "FORWARDED_ALLOW_IPS", "*"),
+    ("Spring Boot: the same", "SERVER_FORWARD_HEADERS_STRATEGY", "framework"),
+    ("SvelteKit's server for Node: the same", "PROTOCOL_HEADER", "x-forwarded-proto"),
+    ("Create React App: a page's WebSocket goes where the page came from", "WDS_SOCKET_HOST", "0.0.0.0"),
+    ("", "WDS_SOCKET_PORT", "0"),
+]
 
 
 def variables(site: Site) -> list[tuple[str, str, str]]:
     """Return each variable with who reads it, '' for the same as the one before, and its value."""
     found = [(reader, name, site.listen) for name, reader in LISTEN.items()]
+    found += BEHIND_A_PROXY if site.settings.has_proxy else []
     found += [
         (
             "Rails, in development: the names by which services are asked for",

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +26,7 @@ import urls
 from checkout import FOLDER, Checkout
 from messages import FileStop, Stop, named, say, show
 from tools import Later
+from update import update
 
 HOST_ALIAS = ["/bin/sh", f"{FOLDER}/host-alias"]
 
@@ -39,6 +39,11 @@ def up(stack: Checkout, arguments: list[str]) -> int:
     # Whatever refuses does so before anybody is asked for a password.
     if has_containers:
         is_known = stack.may_start(compose.services_in(arguments))
+        if (
+            not is_known
+            and subprocess.run([*stack.words, "ps", "--quiet"], capture_output=True, check=False).returncode
+        ):
+            raise Stop(compose.failure(stack.words, "Compose does not list containers. Try: docker compose ps"))
     # Not a prerequisite in make: `.IGNORE:` or -i in somebody's Makefile would go on without the address.
     # Compose knows every form of .env, host-alias one.
     env = {"LOCALDEV_HOST": "host-gateway", **os.environ} if site.ports.has_gateway else None
@@ -188,15 +193,6 @@ def examine(words: list[str], arguments: list[str]) -> int:
     import doctor
 
     return doctor.main(words, is_json)
-
-
-def update(words: list[str], arguments: list[str]) -> int:
-    """Become Copier: `words`, or the one that is installed, or uv's."""
-    command = words or (["copier"] if shutil.which("copier") else ["uvx", "copier"])
-    try:
-        os.execvp(command[0], [*command, "update", "--trust", "-a", ".copier-answers.localdev.yml", *arguments])
-    except OSError as error:
-        raise Stop(f"{command[0]} cannot be run ({error.strerror}). Install Copier: pipx install copier") from error
 
 
 def show_help(words: list[str], arguments: list[str]) -> int:

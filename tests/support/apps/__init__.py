@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 # How each is started: README.md of a generated repo says the same.
 COMMANDS = {
     "vite": 'npx vite --host "$HOST_ALIAS_IP" --port {port} --strictPort',
-    "webpack": 'npx webpack serve --host "$HOST_ALIAS_IP" --port {port}',
+    "webpack": 'npx webpack serve --host "$HOST_ALIAS_IP" --port {port} --client-web-socket-url auto://0.0.0.0:0/ws',
     "next": 'npx next dev -H "$HOST_ALIAS_IP" -p {port}',
     "django": 'python3 manage.py runserver "$HOST_ALIAS_IP:{port}"',
     "flask": "flask run -p {port}",

@@ -1,1 +1,1 @@
-module.exports = { allowedDevOrigins: process.env.PROXY_HOSTS?.split(",") };
+module.exports = { allowedDevOrigins: process.env.PROXY_HOSTS?.split(",").map((host) => host.replace(/^\./, "*.")) };
