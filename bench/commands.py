@@ -214,8 +214,8 @@ def test_the_doctor_of_fifty_routes_is_almost_as_fast_as_of_one(
         for port in ports[25:]:
             well.enter_context(silent(port))
         half = doctor(stack)
-    # For an answer of a silent one, the doctor waits a second.
-    for what, seconds, limit, kept in (("all well", fifty, 1.5, 3), ("half of them silent", half, 2, 3.6)):
+    # For an answer of a silent one, the doctor waits a second, however fast it is for one route.
+    for what, seconds, limit, kept in (("all well", fifty, 1.5, 3), ("half of them silent", half, 2, 4.3)):
         named = f"`make dev-doctor`, 50 routes, {what}"
         figures.add(named, "one route", seconds / one, in_ms(seconds, one), at_most=3, kept=kept)
         figures.add(f"the same, in seconds ({what})", "a second", seconds, at_most=limit)

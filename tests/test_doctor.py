@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,11 +20,12 @@ import pytest
 import doctor as package
 from compose import Container
 from conftest import PROJECT, TOOLS, Render, Run
-from doctor import services
+from doctor import containers, services
 from doctor.engine import Finding
 from host import ALIAS_IP as IP
 from machine import system
 from needs import need, need_command
+from routes import Route
 from versions import commit
 
 SCHEMA = json.loads((PROJECT / "docs/doctor.schema.json").read_text())
@@ -273,11 +275,13 @@ def test_a_report_that_cannot_be_written_is_one_line(rendered: Render, run: Run)
     assert run("sh", "-c", f"{command} | exec <&-", cwd=rendered()).stderr == ""
 
 
-def test_letters_that_the_terminal_does_not_have_are_no_end(rendered: Render, run: Run) -> None:
-    engine = ("\u00fcnknown", "compose")
-    # -I ignores PYTHONIOENCODING; Python itself takes UTF-8 for C.
-    for locale, name in (("C.UTF-8", "\u00fcnknown"), ("C", "nknown"), ("POSIX", "nknown")):
-        assert name in doctor(run, rendered(), engine=engine, LC_ALL=locale).stdout
+def test_letters_that_the_terminal_does_not_have_are_no_end(rendered: Render, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "docker").write_text("#!/bin/sh\n[ \"$*\" != 'compose version --short' ] || echo 2.40.3-\u00fc\n")
+    (tmp_path / "docker").chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "LC_ALL": "C"}
+    for utf8, name in (("1", "2.40.3-\u00fc"), ("0", "2.40.3-?")):
+        command = ("python3", "-I", "-B", "-X", f"utf8={utf8}", ".localdev/stack", "doctor")
+        assert f"Compose {name}\n" in run(*command, cwd=rendered(), env=env).stdout
 
 
 @pytest.mark.parametrize(
@@ -345,10 +349,48 @@ def test_a_container_on_a_services_port_is_told_whoever_holds_it_for_the_engine(
     assert (found.id, found.text.split(",")[0]) == ("service.container", "docker-proxy has port 3000 for a container")
     assert found.fix == "stop that container, or publish another port of it"
     # A service of its own beside it, a tunnel, and what nobody has.
-    assert judged([("127.0.0.1", "docker-proxy"), (IP, "node")], ours).id == "service.alias"
+    for name in ("node", ""):
+        assert judged([("127.0.0.1", "docker-proxy"), (IP, name)], ours).id == "service.alias"
     assert judged([("127.0.0.1", "docker-proxy"), ("*", "node")], ours).id == "service.all"
     assert judged([("127.0.0.1", "ssh")], other).id == "service.loopback"
     assert judged([], other).id == "service.none"
+
+
+# ---- what comes back through the proxy
+
+
+def test_an_answer_is_read_as_far_as_it_can_be_and_told_from_the_proxys_own() -> None:
+    route = Route(1, "web", "host-alias", 3000, "*.shop.localhost", "/a")
+    page = '{{"error": "{}", "reason": "{}", "dashboard": "http://shop.localhost/__localdev/"}}'
+    for status, body, length, expected in (
+        (200, "data: 1", None, (200, "")),  # a stream: no length, and no end
+        (200, "fine", 4, (200, "")),
+        (404, page.format("no-route", ""), None, (404, "stale")),
+        (502, page.format("down", "refused"), None, (502, "refused")),
+        (502, '{"error": "down"}', None, (502, "")),
+        (403, 'Blocked request. This host ("shop.test") is not allowed.', None, (403, "host-refused")),
+        (500, "Invalid Host header", None, (500, "")),
+        (0, "", None, (0, "closed")),
+    ):
+        with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor() as pool:
+            port = server.getsockname()[1]
+            asked = pool.submit(containers.get, SimpleNamespace(ports={port}), port, route)
+            client = server.accept()[0]
+            head = client.recv(9999).decode()
+            assert head.startswith("GET /a HTTP/1.1\r\n") and f"\r\nHost: doctor.shop.localhost:{port}\r\n" in head
+            line = f"HTTP/1.1 {status} X\r\n" + (f"Content-Length: {length}\r\n" if length else "")
+            client.sendall(f"{line}\r\n{body}".encode() if status else b"")
+            if expected != (200, "") or length:
+                client.close()
+            assert asked.result() == expected, body
+            client.close()
+    # The container has no such port: whatever answers there is not the proxy.
+    assert containers.get(SimpleNamespace(ports=set()), port, route) == (0, "proxy")
+    facts = SimpleNamespace(
+        services={}, product="Docker Engine", settings=SimpleNamespace(ip=IP), has_gateway=False, words=["docker"]
+    )
+    for answer, id in (((200, "strange"), "route.answers"), ((502, "strange"), "route.error"), (None, "route.slow")):
+        assert containers.judge_route(facts, route, "open", answer).id == id
 
 
 # ---- which framework it is, and the line that lets it listen on the alias

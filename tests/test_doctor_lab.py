@@ -307,7 +307,7 @@ def test_a_service_of_another_user_is_not_named_but_how_to_name_it(patient: Pati
 
 @pytest.mark.parametrize("user", [False, True])
 def test_a_container_that_has_a_services_port_is_told_with_its_project(patient: Patient, user: bool) -> None:
-    run = f"docker run -d --rm --name taker --label com.docker.compose.project=other -p {{}}{WEB}:80 {IMAGE} sleep 60"
+    run = f"docker run -d --rm --name taker --label com.docker.compose.project=other -p {{}}{WEB}:80 {IMAGE} httpd -f -p 80"
     for address in ("127.0.0.1:", ""):
         patient.lab.root(run.format(address))
         try:
