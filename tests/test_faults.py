@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from box import UNITS, Box, Result, need_box
+from box import SYSTEMCTL_ALONE, UNITS, Box, Result, need_box
 from conftest import Render, Run
 from fakemac import FakeMac
 from host import ALIAS_IP as IP
@@ -202,14 +202,14 @@ class FaultyLinux(FaultyMachine):
         self.systemd = systemd
         box.fake_sudo()
         if systemd:
-            box.fake_systemd()
+            box.fake_systemd(SYSTEMCTL_ALONE)
         self.root = Path(f"/proc/{box.holder.pid}/root")
         self.folder = self.root / UNITS.relative_to("/")
         self.faults = self.root / "mnt/faults"
         (folder / "step").write_text(STEP)
         (folder / "step").chmod(0o755)
         localdev = box.source / ".localdev"
-        sources = [localdev / "host-alias", localdev / self.ours, *(localdev / "sh").glob("*.sh")]
+        sources = [localdev / "host-alias", localdev / self.ours, *(localdev / "alias").glob("*.sh")]
         names = sorted({path.rsplit("/")[-1] for source in sources for path in COMMAND.findall(source.read_text())})
         # A command may be a link that other names share: it is covered where it is, under its own name only.
         self.names = [name for name in names if box.run("sh", "-c", f"command -v {name}")[0] == 0]
@@ -319,8 +319,8 @@ class FaultyMac(FaultyMachine):
         self.source = repo / ".localdev"
         self.mac.put(self.source, "/Users/alice/repo/.localdev")
         self.folder = self.mac.path(DAEMONS)
-        sources = [self.source / "host-alias", self.source / "sh/common.sh", self.source / "sh/job.sh"]
-        sources.append(self.source / "sh/darwin.sh")
+        parts = ("host-alias", "alias/common.sh", "alias/darwin.sh", "alias/root-darwin.sh")
+        sources = [self.source / name for name in parts]
         self.paths = sorted({path for source in sources for path in COMMAND.findall(source.read_text())})
         self.paths = [path for path in self.paths if self.mac.path(path).is_symlink() or self.mac.path(path).exists()]
         assert {"/bin/cat", "/bin/mv", "/bin/rm", "/bin/sleep", "/bin/launchctl", "/sbin/ifconfig"} <= set(self.paths)
@@ -330,7 +330,8 @@ class FaultyMac(FaultyMachine):
         self.fresh, self.nothing, self.repaired = self.facts(), self.save(), set()
 
     def say(self, *words: str, repo: str = "repo") -> Result:
-        done = self.mac.run([f"/Users/alice/{repo}/.localdev/host-alias", *words])
+        yes = ["--yes"] if words == ("up",) else []
+        done = self.mac.run([f"/Users/alice/{repo}/.localdev/host-alias", *words, *yes])
         return done.returncode, done.stdout, done.stderr
 
     def copy(self, name: str) -> None:
@@ -730,7 +731,7 @@ ENABLED = f"{UNITS}/multi-user.target.wants/{LABEL}.service"
 # All that `up` changes where systemd is real; systemd's own words come last.
 LOOK = f"""for file in {UNITS}/*host-alias*; do [ ! -f "$file" ] || {{ echo "$file"; stat -c '%F %a %U %G' "$file"; cat "$file"; }}; done
 [ ! -L {ENABLED} ] || readlink {ENABLED}
-ls -d /run/{LABEL} 2>/dev/null || echo not started
+ls -d /run/host-alias/{LABEL} 2>/dev/null || echo not started
 [ ! -x /usr/sbin/nft ] || nft list ruleset
 ip -4 -o address show dev lo | sed 's/^[0-9]*: //'
 systemctl show -p LoadState -p ActiveState -p UnitFileState {LABEL}.service"""

@@ -37,7 +37,7 @@ import routes
 import settings
 import start
 import urls
-from box import SUDO, SYSTEMCTL, UNITS, USUAL_HOSTS, Box, HostsBox, need_box
+from box import SUDO, SYSTEMCTL_ALONE, UNITS, USUAL_HOSTS, Box, HostsBox, need_box
 from conftest import GOOD, LOCALDEV, TOOLS, Render, Run
 from fakes import Repo
 from fast_copier import COMMAND
@@ -957,7 +957,7 @@ def box(
     if request.param == "host-alias":
         made = Box(repo(), tmp_path, clean_env)
         # Without the unit's own process, for which strace would wait.
-        made.fake_systemd(SYSTEMCTL.replace("sh /run/systemd/main.sh", 'tee "$(directory "$1")/alone"'))
+        made.fake_systemd(SYSTEMCTL_ALONE)
         words, files = ("up",), [f"{UNITS}/{LABEL}.service"]
     else:
         made = HostsBox(repo(web_domain="shop.test"), tmp_path, clean_env)
