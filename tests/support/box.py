@@ -18,7 +18,7 @@ USUAL_HOSTS = b"127.0.0.1\tlocalhost\n::1\tlocalhost\n"
 # Stands in for systemctl, and for systemd.
 SYSTEMCTL = Path(__file__).with_name("systemctl").read_text()
 # The same, where the kernel lets no process own a table: the unit's process does nothing, and nothing runs beside `up`.
-SYSTEMCTL_ALONE = SYSTEMCTL.replace("sh /run/systemd/main.sh", ': >"$(directory "$1")/alone"\n\tsleep 600')
+SYSTEMCTL_ALONE = SYSTEMCTL.replace("sh /run/systemd/main.sh </dev/null >/dev/null", ': >"$(directory "$1")/alone"')
 # Becomes root by a setuid copy of setpriv, and counts. It would not say beforehand that it does so without a password.
 SUDO = """#!/bin/sh
 [ "$1 $2" != '-n -v' ] || exit 1

@@ -48,7 +48,10 @@ fi
 [ "$job" != ready ] || exit 0
 # Ours that launchd does not load may have a bad owner or mode: it is written again. Another project's newer job stays.
 is_newer=no
-[ "$job" != off ] || [ "$(boot_job)" = "$(/bin/cat "$installed")" ] || is_newer=yes
+if [ "$job" = off ]; then
+	there=$(/bin/cat "$installed")
+	[ "$there" = "$(boot_job)" ] || is_newer=yes
+fi
 # The new file is complete before anything is taken away: on a full disk all stays as it was. It is written, not copied: a copy
 # would keep a quarantine attribute, and launchd refuses such a file.
 if [ "$is_newer" = no ]; then

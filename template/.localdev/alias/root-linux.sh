@@ -22,21 +22,20 @@ sweep() {
 	done
 }
 
-# commands KEY: prints the commands of the unit's lines KEY=, which end in a backslash but for the last one
-commands() {
-	boot_job | /bin/sed -n "/^$1=/,/[^\\\\]\$/ { s/^$1=//; p; }"
-}
-
-# addresses: prints the address with each prefix that it has on lo
-addresses() {
-	for word in $(/sbin/ip -4 -o address show dev lo); do
-		case $word in "$ip"/*) printf '%s\n' "$word" ;; esac
-	done
+# run_line KEY: runs the command of the unit's line KEY=, as systemd would; each part of it but the last ends in a backslash
+run_line() {
+	# Not in a pipe, where nobody sees that sed failed.
+	line=$(boot_job | /bin/sed -n "/^$1=/,/[^\\\\]\$/ { s/^$1=//; p; }")
+	[ -n "$line" ] || exit 9
+	/bin/sh -euc "$line"
 }
 
 # remove_address: takes it away, whatever its prefix
 remove_address() {
-	for found in $(addresses); do /sbin/ip address delete "$found" dev lo; done
+	there=$(/sbin/ip -4 -o address show dev lo)
+	for word in $there; do
+		case $word in "$ip"/*) /sbin/ip address delete "$word" dev lo ;; esac
+	done
 }
 
 if [ "$verb" = down ]; then
@@ -53,17 +52,19 @@ if [ "$verb" = down ]; then
 	else
 		# The address first: without its guard the LAN would reach it.
 		remove_address
-		[ ! -d "$run" ] || commands ExecStopPost | /bin/sh -eu
+		[ ! -d "$run" ] || run_line ExecStopPost
 		/bin/rm -f "$link" "$installed"
+		/bin/rm -rf "$run"
 	fi
-	/bin/rm -rf "$run"
 	# The folders of other labels stay.
-	[ ! -d "${run%/*}" ] || [ -n "$(/bin/ls -A "${run%/*}")" ] || /bin/rmdir "${run%/*}"
+	for other in "${run%/*}"/*; do
+		[ -e "$other" ] || [ ! -d "${run%/*}" ] || /bin/rmdir "${run%/*}"
+	done
 	exit
 fi
 if [ "$job" = unsupported ]; then
 	/bin/mkdir -p "$run"
-	commands ExecStartPre | /bin/sh -eu
+	run_line ExecStartPre
 	/sbin/ip address replace "$ip/32" dev lo scope host
 	exit
 fi
