@@ -24,8 +24,9 @@ sweep() {
 
 # run_line KEY: runs the command of the unit's line KEY=, as systemd would; each part of it but the last ends in a backslash
 run_line() {
-	# Not in a pipe, where nobody sees that sed failed.
-	line=$(boot_job | /bin/sed -n "/^$1=/,/[^\\\\]\$/ { s/^$1=//; p; }")
+	# What fails in the middle of a pipe is not seen.
+	text=$(boot_job)
+	line=$(printf '%s\n' "$text" | /bin/sed -n "/^$1=/,/[^\\\\]\$/ { s/^$1=//; p; }")
 	[ -n "$line" ] || exit 9
 	/bin/sh -euc "$line"
 }
