@@ -246,7 +246,7 @@ def test_an_update_that_would_delete_ignored_files_stops_before_it_touches_anyth
     top, env = older.parent, excluding(tmp_path / "excludes")
     run("git", "init", "-q", cwd=top, check=True)
     (top / ".gitignore").write_text("# rules\nhost-alias.*\n!.localdev/routes\n")
-    (top / ".git/info/exclude").write_text("job.sh\n")
+    (top / ".git/info/exclude").write_text("common.sh\n")
     (tmp_path / "excludes").write_text("darwin.*\n")
     for words in (("add", "-A"), ("commit", "-qm", "all")):
         run("git", *words, cwd=top, env=env, check=True)

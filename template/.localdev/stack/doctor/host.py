@@ -18,7 +18,6 @@ from tools import run, together
 # A name server that does not answer is not waited for. Seconds.
 PATIENCE = 1.2
 RESTORE = f"git checkout -- {owners.FOLDER} &&"
-BRIDGE = "com.docker.network.bridge.name"
 
 
 def check_alias(facts: Facts) -> list[Finding]:
@@ -97,7 +96,7 @@ def judge_job(label: str, ip: str, path: str, state: str) -> Finding:
 
 
 def check_neighbours(facts: Facts) -> Iterator[Finding]:
-    """Find networks that have the address in their range, and bridges that the guard does not know."""
+    """Find networks that have the address in their range."""
     ip = facts.settings.ip
     route = system.covering_route(ip)
     if route:
@@ -112,10 +111,6 @@ def check_neighbours(facts: Facts) -> Iterator[Finding]:
             if subnet and ipaddress.ip_address(ip) in ipaddress.ip_network(subnet, strict=False):
                 text = f"the container network {name}, {subnet}, covers {ip}"
                 yield warn("alias.network", "alias", text, f"{' '.join(facts.engine)} network rm {name}")
-        bridge = (network.get("Options") or {}).get(BRIDGE) or ""
-        if system.LOOPBACK == "lo" and bridge and not bridge.startswith(system.GUESTS):
-            text = f"the guard keeps the container network {name} from {ip}: its bridge is {bridge}"
-            yield warn("guard.bridge", "guard", text, f"in its driver_opts: {BRIDGE}: br-{bridge}")
 
 
 def check_guard(facts: Facts, rows: list[list[str]]) -> Iterator[Finding]:
@@ -129,8 +124,8 @@ def check_guard(facts: Facts, rows: list[list[str]]) -> Iterator[Finding]:
     ip, subject = facts.settings.ip, "guard"
     unit = next((row[1] for row in rows if row[0] == "job" and row[2:] == ["installed"]), "")
     tool = system.guard_tool()
-    if system.ufw_is_closed():
-        yield ok("guard.present", subject, "ufw lets nobody in whom it was not told to")
+    if system.owns_guard(facts.settings.label):
+        yield ok("guard.present", subject, f"nft runs, and holds the rules that keep the LAN from {ip}")
     elif os.geteuid() == 0 and system.is_guarded(ip):
         yield ok("guard.present", subject, f"a firewall keeps the LAN from {ip}")
     elif os.geteuid() == 0:
@@ -138,8 +133,6 @@ def check_guard(facts: Facts, rows: list[list[str]]) -> Iterator[Finding]:
         fix = restart or "make dev-alias-down ARGS=--yes && make dev-alias"
         text = f"a neighbour on the LAN who routes {ip} to here reaches it"
         yield warn("guard.missing", subject, text, fix if tool else f"install nftables, then: {fix}")
-    elif unit and tool and system.has_guard(unit):
-        yield ok("guard.present", subject, f"{unit} keeps the LAN from {ip}")
     else:
         text = f"whether a neighbour on the LAN can reach {ip}, only root can see"
         yield warn("guard.unknown", subject, text, system.show_guard(facts.settings.label))

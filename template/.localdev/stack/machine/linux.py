@@ -16,8 +16,6 @@ from typing import Any
 from tools import run
 
 LOOPBACK = "lo"
-# Which interfaces the unit's guard lets in, by the beginning of their names.
-GUESTS = ("lo", "docker", "br-", "podman", "cni", "nerdctl", "virbr", "lxcbr", "lxdbr", "incusbr")
 
 
 def addresses() -> list[tuple[str, str, int]]:
@@ -149,9 +147,10 @@ def guard_tool() -> str:
     return next(filter(os.path.exists, ("/usr/sbin/nft", "/sbin/iptables")), "")
 
 
-def has_guard(unit: str) -> bool:
-    """Tell whether the file `unit` sets up a guard."""
-    return "chain guard" in contents(unit)
+def owns_guard(label: str) -> bool:
+    """Tell whether the boot job's own process holds the guard. Nobody else can remove its rules, and they live as long as it does."""
+    pid = run("systemctl", "show", "--property", "MainPID", "--value", f"{label}.service").out.strip()
+    return pid.isdigit() and contents(f"/proc/{pid}/comm") == "nft\n"
 
 
 def show_guard(label: str) -> str:
@@ -165,7 +164,8 @@ def show_guard(label: str) -> str:
 def is_guarded(ip: str) -> bool:
     """Tell whether a rule for `ip` drops what comes in, or everything is dropped that no rule lets in; only for root."""
     rules = run("nft", "list", "ruleset").out
-    ours = rf"hook prerouting [^}}]*ip daddr != {re.escape(ip)} return[^}}]*\n\t\tdrop\n"
+    one = re.escape(ip)
+    ours = rf"hook prerouting [^}}]*ip daddr (!= {one} return|\{{[^}}]*\b{one}\b[^}}]*\}} drop|{one} drop)"
     if re.search(ours, rules) or f"-d {ip}/32 -j host-alias-" in run("iptables", "-t", "raw", "-S", "PREROUTING").out:
         return True
     # A chain is closed by its policy, or, as firewalld's is, by its last rule.
