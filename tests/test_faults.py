@@ -104,7 +104,25 @@ Facts = tuple[dict[str, Any], Any]
 
 
 class FaultyMachine:
-    """A machine with generated repos, on which host-alias runs as an ordinary user who may become root."""
+    """A machine with generated repos, on which host-alias runs as an ordinary user who may become root.
+
+    A kind of machine adds:
+    say(*words, repo)      runs host-alias of a repo; -9 is the exit code of one that was killed
+    copy(name)             makes another repo like ours
+    localdev(repo)         is the folder of a repo, as the tests see it
+    install(text)          puts `text` in the place of the boot job's file and loads it as an `up` did
+    unload()               lets the boot job be off, with its file in place
+    remove_address()       takes the address away behind everybody's back
+    kill_at(step, when)    kills everything `before` or `after` a step or in the `middle` of what it writes; `alone` is only
+                           root's shell, before it; step 0 is never
+    fail(step)             lets all of root's calls like `step` fail; None heals all
+    late(seconds)          lets each step come late by a random time
+    steps()                are the steps since the last call of this
+    small_disk()           lets the boot jobs' folder be an empty file system with little room
+    read_only()            lets nobody write into that folder, not even root
+    system()               is all that `up` changes but files
+    save(), load(saved)    make the machine as it was, with no fault in it
+    """
 
     job: str  # the name of the boot job's file
     ours: str  # in a repo
@@ -112,12 +130,6 @@ class FaultyMachine:
     fresh: Facts  # of a machine on which host-alias never ran
     nothing: Any  # that machine, for `load`
     repaired: set[str]  # the shapes from which `up` and `down` need no person, see `repair`
-
-    def say(self, *words: str, repo: str = "repo") -> Result:
-        """Run host-alias of a repo; -9 is the exit code of one that was killed."""
-
-    def copy(self, name: str) -> None:
-        """Make another repo like ours."""
 
     def clone(self, name: str, edit: Callable[[str], str]) -> None:
         """Make another repo whose configuration and boot job are edited."""
@@ -137,52 +149,16 @@ class FaultyMachine:
         assert text != self.text()
         return with_format(text, 0)
 
-    def install(self, text: str) -> None:
-        """Put `text` in the place of the boot job's file and load it as an `up` did."""
-
-    def unload(self) -> None:
-        """Let the boot job be off, with its file in place."""
-
-    def remove_address(self) -> None:
-        """Take the address away behind everybody's back."""
-
-    def kill_at(self, step: int, when: str = "") -> None:
-        """Kill everything at step number `step`, `before` or `after` it or in the `middle` of what it writes; 0 is never.
-
-        `alone`: only root's shell is killed, before it.
-        """
-
-    def fail(self, step: Step | None) -> None:
-        """Let all of root's calls like `step` fail; None heals all."""
-
     def heal(self) -> None:
         """End all faults."""
         self.kill_at(0)
         self.fail(None)
         self.late(0)
 
-    def steps(self) -> list[Step]:
-        """Return the steps since the last call of this."""
-
-    def late(self, seconds: float) -> None:
-        """Let each step come late by a random time."""
-
-    def small_disk(self) -> contextlib.AbstractContextManager[None]:
-        """Let the boot jobs' folder be an empty file system with little room."""
-
-    def read_only(self) -> contextlib.AbstractContextManager[None]:
-        """Let nobody write into the boot jobs' folder, not even root."""
-
     def stamp(self, seconds: int) -> None:
         """Date all files of the repo and the boot jobs' folder."""
         for path in (*self.localdev().rglob("*"), *self.folder.rglob("*")):
             os.utime(path, (seconds, seconds), follow_symlinks=False)
-
-    def localdev(self, repo: str = "repo") -> Path:
-        """Return the folder of a repo, as the tests see it."""
-
-    def system(self) -> Any:
-        """Return all that `up` changes but files."""
 
     def files(self) -> dict[str, Any]:
         """Return what is in the boot jobs' folder: of each file all but its times."""
@@ -197,12 +173,6 @@ class FaultyMachine:
     def facts(self) -> Facts:
         """Return all that `up` changes, to be compared."""
         return self.files(), self.system()
-
-    def save(self) -> Any:
-        """Return the whole state of the machine, for `load`."""
-
-    def load(self, saved: Any) -> None:
-        """Make the machine as it was, with no fault in it."""
 
 
 def replace_tree(folder: Path, files: dict[str, Any]) -> None:
@@ -694,20 +664,6 @@ def test_it_does_not_matter_how_files_are_dated(machine: FaultyMachine) -> None:
         lives.append(life)
     assert [code for code, _, _ in lives[0]] == [3, 0, 0, 0, 0, 0, 3]
     assert lives[1] == lives[0]
-
-
-def test_nothing_asks_for_the_time(rendered: Render) -> None:
-    clock = re.compile(
-        r"(?m)(?:^\s*|[;&|(`!]\s*|bin/|\b(?:if|while|until|then|do|else)\s+)(?:date|touch|stat|find|hwclock)\b"
-        r"|\s-(?:nt|ot|newer|mtime|mmin)\b|SECONDS|EPOCH"
-    )
-    assert clock.search("now=$(date +%s)")
-    assert clock.search('[ "$a" -nt "$b" ]')
-    localdev = rendered() / ".localdev"
-    scripts = [localdev / "host-alias", *(localdev / "sh" / f"{name}.sh" for name in ("common", "linux", "darwin"))]
-    assert {script.name: clock.findall(script.read_text()) for script in scripts} == {
-        script.name: [] for script in scripts
-    }
 
 
 # --- two at once ------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The hook after a generation: exactly once, read-only, exit 0, one verdict and what to do next."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -45,6 +46,41 @@ def test_the_last_line_is_the_verdict_of_check(repo: Render, run: Run) -> None:
     assert hook(here, run, LOCALDEV_HOST="host-gateway")[-1].startswith("host-alias: LOCALDEV_HOST=host-gateway")
 
 
+def test_the_hook_asks_compose_only_where_the_user_has_something_that_could_clash(
+    repo: Render, run: Run, tmp_path: Path
+) -> None:
+    here, asked = repo(), tmp_path / "asked"
+    (tmp_path / "docker").write_text(f"#!/bin/sh\ntouch {asked}\nexit 1\n")
+    (tmp_path / "docker").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    hook(here, run, PATH=path)
+    assert not asked.exists(), "the Compose file is the one that Copier has just written"
+    stub = (here / "compose.yaml").read_text()
+    for name, text, env in (
+        ("compose.yaml", f"{stub}\nservices: {{app: {{image: x}}}}\n", {}),
+        ("compose.yaml", stub.replace("include:\n", "include:\n  - mine.yaml\n"), {}),
+        ("compose.override.yml", "services: {app: {image: x}}\n", {}),
+        (".env", "COMPOSE_FILE=mine.yaml\n", {}),
+        ("unread", "", {"COMPOSE_FILE": "mine.yaml"}),
+        ("unread", "", {"LOCALDEV_COMPOSE": "docker compose -f mine.yaml"}),
+    ):
+        before = (here / name).read_text() if (here / name).exists() else None
+        (here / name).write_text(text)
+        hook(here, run, PATH=path, **env)
+        assert asked.exists(), (name, text, env)
+        asked.unlink()
+        (here / name).unlink() if before is None else (here / name).write_text(before)
+
+
+def test_the_hook_runs_nothing_that_somebody_wrote_into_the_repo(repo: Render, run: Run) -> None:
+    here = repo()
+    usual = hook(here, run)
+    for name in ("host-alias", "alias/common.sh"):
+        (here / ".localdev" / name).write_text("#!/bin/sh\necho mine >&2\ntouch ran\n")
+    assert hook(here, run) == usual
+    assert not (here / "ran").exists()
+
+
 def test_a_copy_ends_with_the_verdict_and_the_next_command(template: Path, copier: Run, tmp_path: Path) -> None:
     done = copier("copy", "--trust", "--defaults", template, tmp_path / "my app's repo", cwd=tmp_path, check=True)
     verdict, _, _, next_line, later = [line for line in done.stderr.splitlines() if line][-5:]
@@ -83,10 +119,7 @@ def test_existing_files_stay_and_the_line_to_add_is_printed(
         assert {name: (repo / name).read_bytes() for name in mine} == mine
 
     assert_all_is_there()
-    added = {
-        makefile: "include .localdev/localdev.mk",
-        compose: "include: [.localdev/compose.yaml]",
-    }
+    added = {makefile: "include .localdev/localdev.mk", compose: "include: [.localdev/compose.yaml]"}
     assert hook(repo, run)[:-1] == [f"Add to {name}:  {line}" for name, line in added.items()]
     # What is printed is what works.
     for name, line in added.items():
@@ -120,48 +153,6 @@ def test_ignored_files_are_named(repo: Render, run: Run) -> None:
         "Git ignores .localdev/host-alias.conf (*.conf in .gitignore, line 1): no teammate gets that, and updates will stop. "
         "Change that rule, and commit"
     )
-
-
-def test_a_repo_with_caddy_is_updated_only_with_another_answer_and_what_is_not_read_then_is_named(
-    own_template: Path, copier: Run, run: Run, tmp_path: Path
-) -> None:
-    # Caddy was a choice when the repo was made; the newest version has nginx alone.
-    alone, both = "  choices: [nginx, none]\n", "  choices: [nginx, caddy, none]\n"
-    release(own_template, run, "v1.1.0", {"copier.yml": (alone, both)})
-    repo = tmp_path / "app"
-    run_copy(
-        str(own_template), repo, {"web_proxy": "caddy"}, defaults=True, unsafe=True, quiet=True, skip_tasks=True,
-        settings=Settings(),
-    )  # fmt: skip
-    (repo / ".localdev/proxy/custom/server").mkdir(parents=True)
-    for name in ("mine.conf", "mine.caddy", "server/mine.caddy"):
-        (repo / ".localdev/proxy/custom" / name).write_text("# mine\n")
-    commit(repo, run)
-    release(own_template, run, "v1.2.0", {"copier.yml": (both, alone)})
-
-    line = (
-        "Nothing was updated: web_proxy is caddy, which is no longer a choice. Answer nginx or none: "
-        'make dev-update ARGS="-d web_proxy=nginx"'
-    )
-    # As recorded, and given anew.
-    for given in ("", "caddy"):
-        assert hook(repo, run, "before", given, code=1) == [line]
-    assert hook(repo, run, "before", "nginx") == []
-    # nginx reads one of the snippets.
-    unread = [f".localdev/proxy/custom/{name}" for name in ("mine.caddy", "mine.conf", "server/mine.caddy")]
-    recorded = (repo / ANSWERS).read_text()
-    (repo / ANSWERS).write_text(recorded.replace("\nweb_proxy: caddy\n", "\nweb_proxy: nginx\n"))
-    assert f"Not read any more, as web_proxy is nginx: {unread[0]}, {unread[2]}" in hook(repo, run)
-    (repo / ANSWERS).write_text(recorded)
-
-    done = copier("update", "--trust", "--defaults", "-a", ANSWERS, cwd=repo)
-    assert done.returncode == 1
-    assert [line for line in done.stderr.splitlines() if line.startswith(("Nothing", "ValueError"))] == [line]
-    assert run("git", "status", "--porcelain", cwd=repo, check=True).stdout == ""
-
-    done = copier("update", "--trust", "--defaults", "-dweb_proxy=none", "-a", ANSWERS, cwd=repo, check=True)
-    assert "\nweb_proxy: none\n" in (repo / ANSWERS).read_text()
-    assert f"Not read any more, as web_proxy is none: {', '.join(unread)}\n" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -662,7 +662,8 @@ def test_a_unit_for_a_longer_address_is_no_claim(box: Box) -> None:
     removal = f"sudo systemctl disable --now other.service && sudo rm {UNITS}/other.service"
     assert err.endswith(
         f"host-alias: {UNITS}/other.service adds {IP}. If no repo of this machine uses that any more:"
-        f" {removal} && {{ grep -qswF {IP} {UNITS}/*.service || sudo ip address delete {IP}/32 dev lo; }}\n"
+        f" {removal} && {{ grep -qswF {IP} {UNITS}/*.service || ! ip -o address show dev lo | grep -qwF {IP}"
+        f" || sudo ip address delete {IP}/32 dev lo; }}\n"
     )
     assert f"also     {UNITS}/other.service  adds {IP}\n" in box("status")[1]
     assert box("down", "--yes")[0] == 0

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 
 from conftest import Render
@@ -18,7 +19,7 @@ from host import LABEL
 from laptop import DAEMONS, HOST_ALIAS, PLIST, REPO, Laptop, Session
 from needs import need_command
 
-SHOWN_FIRST = "host-alias: this needs root once; later runs ask for nothing. The commands:"
+SHOWN_FIRST = "host-alias: this needs root, for these commands:"
 FIVE = "Bootstrap failed: 5: Input/output error"
 
 # The last system whose ifconfig ends its inet lines with a space, and a current one.
@@ -108,13 +109,19 @@ def test_fresh_check_says_in_one_line_what_is_missing_and_changes_nothing(laptop
 @GENERATIONS
 def test_fresh_up_asks_once_after_the_reason_and_the_exact_commands(laptop: Make, macos: str) -> None:
     mac = laptop(macos)
-    plan = mac.say("plan")[1]
     seen = mac.on_terminal("up")
     assert (seen.code, mac.prompts) == (0, 1)
     assert seen.before == (
         f"host-alias: {IP} is not on lo0 and nothing adds it at boot.\n"
-        'host-alias: macOS will show "Background Items Added" for ifconfig: that is this boot job.\n'
-        f"{SHOWN_FIRST}\n{plan}"
+        "host-alias: this gives lo0 one more address, by which containers reach the services of this machine.\n"
+        'host-alias: launchd adds it again at every boot. macOS shows "Background Items Added" for ifconfig: that is it.\n'
+        f"{SHOWN_FIRST}\n"
+        f"  /sbin/ifconfig lo0 alias {IP} netmask 255.255.255.255\n"
+        f"  write {PLIST}\n"
+        f"  /bin/launchctl enable system/{LABEL}\n"
+        f"  /bin/launchctl bootstrap system {PLIST}\n"
+        "host-alias: later runs ask for nothing, and make dev-alias-down takes all of it away again. "
+        "All that root runs: sh .localdev/host-alias up --dry-run\n"
     )
     assert seen.after == f"\nhost-alias: {IP} is on lo0, now and after every reboot.\n"
     assert_is_installed(mac)
@@ -441,8 +448,8 @@ def test_the_default_route_is_not_warned_about(mac: Laptop) -> None:
 
 
 REFUSED = "host-alias: sudo did not run the commands above; nothing was changed. Try again: make dev-alias"
-CANNOT_ASK = "host-alias: sudo needs a password and cannot ask for it here. Run the commands above in a terminal"
-NO_SUDO = "host-alias: there is no sudo here. Run the commands above as root"
+CANNOT_ASK = "host-alias: sudo needs a password and cannot ask for it here. In a terminal: sh .localdev/host-alias up"
+NO_SUDO = "host-alias: there is no sudo here. Run as root: sh .localdev/host-alias up"
 INTERRUPTED = "host-alias: interrupted. See where things are: make dev-status"
 
 
@@ -471,10 +478,9 @@ def test_without_root_on_a_terminal_the_plan_is_shown_and_nothing_changed(
     mac = laptop()
     mac.sudo = sudo
     before = mac.everything()
-    plan = mac.say("plan")[1]
     seen = mac.on_terminal("up", answers=answers, **env)
     assert (seen.code, mac.prompts) == (code, prompts)
-    assert f"{SHOWN_FIRST}\n{plan}" in seen.before
+    assert f"{SHOWN_FIRST}\n  /sbin/ifconfig lo0 alias {IP} netmask" in seen.before
     assert said in f"{seen.before}Password:{seen.after}"
     assert last_line(seen.text).removeprefix("^C") == last
     assert mac.everything() == before
@@ -488,23 +494,35 @@ def test_without_a_terminal_it_neither_hangs_nor_changes_anything(laptop: Make, 
     if verb == "down":
         mac.set_up()
     before = mac.everything()
-    plan = mac.say(verb, "--dry-run")[1]
     for sudo, last in (("needs-password", CANNOT_ASK), ("not-sudoer", CANNOT_ASK), ("absent", NO_SUDO)):
+        last = last.replace("host-alias up", f"host-alias {verb}")
         mac.sudo = sudo
         code, out, err = mac.say(verb, "--yes", timeout=20)
         assert (code, out) == (4, ""), sudo
-        assert f"{SHOWN_FIRST}\n{plan}" in err, sudo
+        assert f"{SHOWN_FIRST}\n  /" in err, sudo
         assert last_line(err) == last
     assert (mac.everything(), mac.prompts, mac.as_root()) == (before, 0, [])
 
 
-def test_a_remembered_password_is_enough_without_a_terminal_and_in_ci(laptop: Make) -> None:
+def test_a_remembered_password_is_no_yes(laptop: Make) -> None:
     mac = laptop()
     mac.sudo = "ticket-cached"
-    assert mac.say("up")[0] == 0
+    code, _, err = mac.say("up", "--yes", env={"CI": "1"})
+    assert code == 0, err
     assert_is_installed(mac)
     assert mac.on_terminal("down", "--yes", answers=(), CI="1").code == 0
-    assert (mac.addresses, mac.prompts) == (["127.0.0.1"], 0)
+    before = mac.everything()
+    done = mac.run([HOST_ALIAS, "up"], cwd=REPO)
+    assert done.returncode == 4
+    assert last_line(done.stderr).endswith("If it may: sh .localdev/host-alias up --yes")
+    child = mac.spawn([HOST_ALIAS, "up"], cwd=REPO, env={"NO_COLOR": "1"})
+    child.expect(r"Go on\? \[y/N\] ")
+    assert mac.everything() == before
+    child.sendline("y")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert (child.exitstatus, mac.prompts) == (0, 0)
+    assert_is_installed(mac)
 
 
 def test_root_needs_no_sudo(laptop: Make) -> None:
@@ -672,11 +690,14 @@ def test_down_leaves_nothing(laptop: Make) -> None:
     others = mac.masks
     mac.set_up()
     mac.bootout_drains = 3
-    plan = mac.say("down", "--dry-run")[1]
     seen = mac.on_terminal("down", "--yes")
     assert (seen.code, mac.prompts) == (0, 1)
     others_too = "every repo of this machine that uses the address is cut off"
-    assert seen.before == f"host-alias: removing {IP} from lo0, and its boot job: {others_too}.\n{SHOWN_FIRST}\n{plan}"
+    assert seen.before == (
+        f"host-alias: removing {IP} from lo0, and its boot job: {others_too}.\n{SHOWN_FIRST}\n"
+        f"  /bin/launchctl bootout system/{LABEL}\n  /bin/rm -f {PLIST}\n  /sbin/ifconfig lo0 -alias {IP}\n"
+        "host-alias: make dev-alias brings both back. All that root runs: sh .localdev/host-alias down --dry-run\n"
+    )
     assert seen.after == f"\nhost-alias: {IP} and its boot job are gone.\n"
     assert (mac.masks, mac.loaded, list(mac.path(DAEMONS).iterdir())) == (others, {}, [])
     assert mac.say("check")[0] == 3
@@ -899,7 +920,7 @@ def test_with_the_host_gateway_nothing_is_looked_at(laptop: Make) -> None:
 def test_a_plist_of_the_repo_cannot_end_what_root_reads(laptop: Make, line: str) -> None:
     mac = laptop()
     mac.path(f"{REPO}/.localdev/host-alias.plist").write_text(f"{mac.plist}{line}\ntouch /tmp/canary\n")
-    for verb in ("check", "plan", "up"):
+    for verb in ("plan", "up"):
         code, out, err = mac.say(verb, user=0)
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert "Restore it from git" in err

@@ -92,11 +92,7 @@ def test_arguments_and_another_compose_reach_the_command(made) -> None:
             {},
             ["copier update --trust -a .copier-answers.localdev.yml -d alias_ip=10.254.254.253"],
         ),
-        (
-            ["dev-update", "LOCALDEV_COPIER=podman x"],
-            {},
-            ["podman x update --trust -a .copier-answers.localdev.yml"],
-        ),
+        (["dev-update", "LOCALDEV_COPIER=podman x"], {}, ["podman x update --trust -a .copier-answers.localdev.yml"]),
     ):
         done = here.make(*words, **env)
         assert (done.returncode, here.calls()) == (0, calls), done.stderr
@@ -195,31 +191,15 @@ def test_a_container_that_ended_is_a_failure_where_it_is_ours_or_has_failed_and_
     here = made(databases="[redis]")
     config = compose_config(here.answers, **PORTS, redis=18399)
     config["services"]["migrate"] = {"networks": {"default": None}}
+    docker = (here.bin / "docker").read_text()
     here.write(
-        "docker",
-        (here.bin / "docker")
-        .read_text()
-        .replace('*"config --services"', '*"config --services") echo proxy redis migrate ;; none'),
+        "docker", docker.replace('*"config --services"', '*"config --services") echo proxy redis migrate ;; none')
     )
 
     def up(service: str, ours: str, code: int, *words: str) -> tuple[int, str]:
         ended = f"Exited ({code}) 1 second ago"
-        row = [
-            "1",
-            f"x-{service}-1",
-            "exited",
-            "shop",
-            service,
-            str(here.here),
-            "",
-            ours,
-            "",
-            "",
-            "shop_default",
-            "",
-            ended,
-            "",
-        ]
+        where = ["exited", "shop", service, str(here.here), "", ours, "", "", "shop_default", "", ended, ""]
+        row = ["1", f"x-{service}-1", *where]
         here.says(config, [row], [])
         done = here.make("dev-up", *words)
         return done.returncode, "".join(line for line in done.stderr.splitlines() if line.startswith("localdev: "))

@@ -159,7 +159,7 @@ def edit(repo: Path, number: int) -> dict[str, str]:
 
 @pytest.mark.timeout(1800)
 def test_a_fleet_of_repos_is_updated_in_one_run_and_none_is_lost(
-    own_template: Path, run: Run, clean_env: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    own_template: Path, run: Run, clean_env: dict[str, str], tmp_path: Path
 ) -> None:
     mk = "template/.localdev/localdev.mk"
     release(own_template, run, "v1.1.0", {mk: (first_line(own_template / mk)[0], "# Names, second edition.")})
@@ -221,12 +221,6 @@ def test_a_fleet_of_repos_is_updated_in_one_run_and_none_is_lost(
         assert "# Names, third edition.\n" in text
         assert ("# My own names.\n" in text) == (number == conflict)
 
-    with capsys.disabled():
-        print(
-            f"\n{FLEET - 1} repos updated in {all_of_them['wall']:.0f} s, {all_of_them['cpu']:.0f} s of CPU,"
-            f" peak {all_of_them['peak']:.0f} MiB; one repo: {one['wall']:.1f} s, {one['cpu']:.1f} s of CPU,"
-            f" peak {one['peak']:.0f} MiB"
-        )
     # Flat: nothing is kept from one repo to the next. CPU and not wall time: others may use this machine, which may be slow.
     assert all_of_them["peak"] < 1.25 * one["peak"]
     assert all_of_them["peak"] < 150

@@ -1,5 +1,6 @@
 """Whose are the containers, volumes and names: what starts or deletes nothing, because it is somebody else's."""
 
+import contextlib
 import copy
 import json
 import os
@@ -427,6 +428,7 @@ def test_the_hook_names_a_volume_that_both_have(repo_with_fakes: Repo, template:
     ours, theirs = config(db={"volume": "alias"}), config(db={"volume": "alias"})
     del theirs["services"]["proxy"], theirs["services"]["postgres"]
     hook = ("python3", template / "hooks/generation.py", "after", ".copier-answers.localdev.yml")
+    (here.here / "compose.yaml").write_text("include: [.localdev/compose.yaml]\nservices: {db: {image: x}}\n")
     line = f"the service db uses the volume {VOLUME} of postgres: {LOSS}. Fix: give db a volume of another name"
     for found in (ours, theirs):
         here.says(found, [], [])
@@ -528,66 +530,27 @@ def test_somebody_elses_service_or_container_on_our_volume_is_seen_as_compose_an
 ) -> None:
     first, _, make = two
     before, volume = state(run), "two_localdev-postgres17-data"
+
+    def refused(text: str) -> None:
+        assert make(first, "dev-up").stderr.startswith(f"localdev: {text}: ")
+
+    @contextlib.contextmanager
+    def stranger(name: str, *options: str) -> Iterator[None]:
+        words = ("docker", "run", "-d", "--rm", "--name", name, *options, "redis:8-alpine", "sleep", "120")
+        run(*words, cwd=PROJECT, check=True)
+        yield
+        run("docker", "stop", "-t", "0", name, cwd=PROJECT, check=True)
+
     mine = (first / "compose.yaml").read_text()
-    added = (
-        f"services:\n  db:\n    image: redis:8-alpine\n    volumes: [pg:/data]\nvolumes: {{pg: {{name: {volume}}}}}\n"
-    )
-    (first / "compose.yaml").write_text(f"{mine}\n{added}")
-    try:
-        done = make(first, "dev-up")
-        assert done.stderr.splitlines()[0].startswith(
-            f"localdev: the service db uses the volume {volume} of postgres: "
-        )
-    finally:
-        (first / "compose.yaml").write_text(mine)
-    pause = ("redis:8-alpine", "sleep", "60")
-    command = ("docker", "run", "-d", "--rm", "--name", "postgres", "--network", "two_default", *pause)
-    run(*command, cwd=PROJECT, check=True)
-    try:
-        done = make(first, "dev-up")
-        assert done.stderr.splitlines()[0].startswith(
-            "localdev: the container postgres is called postgres in the network two_default, and so is postgres: "
-        )
-    finally:
-        run("docker", "stop", "-t", "0", "postgres", cwd=PROJECT, check=True)
-    command = (
-        "docker",
-        "run",
-        "-d",
-        "--rm",
-        "--name",
-        "stranger",
-        "-v",
-        f"{volume}:/data",
-        "redis:8-alpine",
-        "sleep",
-        "120",
-    )
-    run(*command, cwd=PROJECT, check=True)
-    try:
-        done = make(first, "dev-up")
-        assert done.stderr.splitlines()[0].startswith(
-            f"localdev: the container stranger uses the volume {volume} of postgres: "
-        )
+    theirs = f"services: {{db: {{image: redis:8-alpine, volumes: [pg:/data]}}}}\nvolumes: {{pg: {{name: {volume}}}}}\n"
+    (first / "compose.yaml").write_text(f"{mine}\n{theirs}")
+    refused(f"the service db uses the volume {volume} of postgres")
+    (first / "compose.yaml").write_text(mine)
+    with stranger("postgres", "--network", "two_default"):
+        refused("the container postgres is called postgres in the network two_default, and so is postgres")
+    with stranger("stranger", "-v", f"{volume}:/data"):
+        refused(f"the container stranger uses the volume {volume} of postgres")
         report = json.loads(make(first, "dev-doctor", "ARGS=--json").stdout)
         (shared,) = [finding for finding in report["findings"] if finding["id"] == "stack.shared"]
         assert shared["fix"] == "docker stop stranger"
-    finally:
-        run("docker", "stop", "-t", "0", "stranger", cwd=PROJECT, check=True)
-    assert state(run) == before
-
-
-@pytest.mark.engine
-def test_their_compose_file_is_not_started_as_if_it_were_ours(two, run: Run) -> None:
-    first, _, make = two
-    before = state(run)
-    (first / "theirs.yml").write_text("name: two\nservices:\n  proxy:\n    image: redis:8-alpine\n")
-    for words, env in (
-        (["dev-up"], {"COMPOSE_FILE": "theirs.yml"}),
-        (["dev-up", "LOCALDEV_COMPOSE=docker compose -f theirs.yml"], {}),
-    ):
-        done = make(first, *words, **env)
-        assert done.returncode != 0 and done.stdout == ""
-        assert "localdev: Compose does not know our proxy, postgres, as its files do not include" in done.stderr
-    (first / "theirs.yml").unlink()
     assert state(run) == before

@@ -116,7 +116,7 @@ def test_the_questions_and_their_defaults_are_those_of_copier_yml() -> None:
 
 def test_the_privileged_commands_are_those_that_run() -> None:
     for command, variable, file in (
-        ("/sbin/ifconfig", "%s", "alias/root-darwin.sh"),
+        ("/sbin/ifconfig", '"$ip"', "alias/root-darwin.sh"),
         ("/sbin/ip", "{{ alias_ip }}", "host-alias.service.jinja"),
     ):
         (shown,) = (line for line in README.splitlines() if line.startswith(command))

@@ -335,47 +335,39 @@ def test_after_a_change_of_answers_a_repo_is_as_a_fresh_copy_is_and_what_to_do_i
     assert {path.name for path in (repo / ".localdev/proxy").iterdir()} == {"custom"}
 
 
-Change = Callable[..., list[str]]
-
-
-@pytest.fixture
-def change(rendered: Render, run: Run, tmp_path: Path) -> Change:
-    """Returns what the hook says where answers changed, in the files that an update leaves: those of a fresh copy."""
-
-    def change(**answers: Any) -> list[str]:
-        repo = committed(CHOSEN, rendered, run, tmp_path)
-        kept = {*STUBS, *SAYING}
-        for name in files(repo).keys() - kept:
-            (repo / name).unlink()
-        write(repo, {name: text for name, (_, text) in files(rendered(**CHOSEN | answers)).items() if name not in kept})
-        *lines, verdict = hook(repo, run)
-        assert verdict.startswith("host-alias: ")
-        return lines
-
-    return change
-
-
-def test_a_new_address_under_a_label_of_ones_own_asks_for_a_new_label(change: Change) -> None:
-    assert change(alias_ip="10.254.254.252") == [
-        "Changed: alias_ip 10.254.254.253 -> 10.254.254.252. On every machine: make dev-up; it says how to remove the old boot job",
-        "Where the boot job com.example.shop still adds 10.254.254.253, that refuses. Give the new address one of its own: "
+OLD_JOB = "On every machine: make dev-up; it says how to remove the old boot job"
+# The answers that change, and what the hook says then.
+CHANGES = {
+    # A label of the user's own stays, so the new address needs another one.
+    ("alias_ip=10.254.254.252",): [
+        f"Changed: alias_ip 10.254.254.253 -> 10.254.254.252. {OLD_JOB}",
+        "Where the boot job com.example.shop still adds 10.254.254.253, make dev-up refuses. Give the new address a job of its own: "
         'make dev-update ARGS="-d alias_label=com.example.shop-2"',
         "Your own files still say 10.254.254.253: compose.yaml, config/app.yml",
-    ]
-
-
-def test_a_new_slug_names_what_keeps_the_old_one(change: Change) -> None:
-    assert change(project_slug="store", alias_label="com.example.store", web_domain="shop.localhost") == [
-        "Changed: alias_label com.example.shop -> com.example.store. On every machine: make dev-up; it says how to remove the "
-        "old boot job",
+    ],
+    ("project_slug=store", "alias_label=com.example.store", "web_domain=shop.localhost"): [
+        f"Changed: alias_label com.example.shop -> com.example.store. {OLD_JOB}",
         "compose.yaml still has `name: shop`: change it to store after make dev-down. Until then containers and volumes are "
         "shop's; their data does not move along",
         'The URLs are still below shop.localhost. Or: make dev-update ARGS="-d web_domain=store.localhost"',
-    ]
+    ],
+    ("web_port=8082",): ["Your own files still say shop.localhost:8081: config/app.yml"],
+}
 
 
-def test_a_new_port_names_the_files_that_say_the_old_one(change: Change) -> None:
-    assert change(web_port=8082) == ["Your own files still say shop.localhost:8081: config/app.yml"]
+@pytest.mark.parametrize("changed", CHANGES)
+def test_what_each_change_asks_for_is_said(
+    rendered: Render, run: Run, tmp_path: Path, changed: tuple[str, ...]
+) -> None:
+    repo, kept = committed(CHOSEN, rendered, run, tmp_path), {*STUBS, *SAYING}
+    answers = dict(answer.split("=") for answer in changed)
+    # The files that an update leaves are those of a fresh copy.
+    for name in files(repo).keys() - kept:
+        (repo / name).unlink()
+    write(repo, {name: text for name, (_, text) in files(rendered(**CHOSEN | answers)).items() if name not in kept})
+    *lines, verdict = hook(repo, run)
+    assert verdict.startswith("host-alias: ")
+    assert lines == CHANGES[changed]
 
 
 def test_a_version_that_is_no_release_never_reaches_copier(

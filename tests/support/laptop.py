@@ -44,8 +44,9 @@ class Laptop(FakeMac):
         self.plist = self.path(f"{REPO}/.localdev/host-alias.plist").read_text()
 
     def say(self, *words: str, **options: Any) -> tuple[int, str, str]:
-        """Run host-alias without a terminal: exit code, standard output, standard error."""
-        done = self.run([HOST_ALIAS, *words], **{"cwd": REPO} | options)
+        """Run host-alias without a terminal: exit code, standard output, standard error. `up` has the person's yes."""
+        yes = ["--yes"] if words == ("up",) else []
+        done = self.run([HOST_ALIAS, *words, *yes], **{"cwd": REPO} | options)
         return done.returncode, done.stdout, done.stderr
 
     def on_terminal(self, *words: str, answers: tuple[str, ...] = ("secret",), **env: str) -> Session:

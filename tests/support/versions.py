@@ -38,10 +38,10 @@ def files(repo: Path) -> dict[str, tuple[bool, bytes]]:
     }
 
 
-def hook(repo: Path, run: Run, moment: str = "after", *more: str, code: int = 0, **env: str) -> list[str]:
+def hook(repo: Path, run: Run, moment: str = "after", *, code: int = 0, **env: str) -> list[str]:
     """Run the hook in `repo` as Copier does and return its lines; it must exit with `code` and change nothing."""
     before = files(repo)
-    words = (sys.executable, PROJECT / "hooks/generation.py", moment, ANSWERS, *more)
+    words = (sys.executable, PROJECT / "hooks/generation.py", moment, ANSWERS)
     done = run(*words, cwd=repo, env={"PYTHONDONTWRITEBYTECODE": "1"} | env)
     assert (done.returncode, done.stdout) == (code, "")
     assert files(repo) == before

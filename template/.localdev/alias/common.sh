@@ -13,15 +13,16 @@ verb_check() {
 # verb_up: adds the address and its boot job where they are missing
 verb_up() {
 	refuse_conflicts
+	script=$(root_script up)
 	if [ "$dry_run" = yes ]; then
-		print_plan up
+		print_plan "$script"
 		return 0
 	fi
 	step "$(reason)."
 	warn_of_route
 	os_explain_up
 	announce up "$(os_steps)" "later runs ask for nothing, and $(target alias-down) takes all of it away again"
-	run_as_root up
+	run_as_root up "$script"
 	# Another project may be installing the same boot job right now. Wait for it to finish.
 	tries=10
 	while look && ! satisfied; do
@@ -56,14 +57,15 @@ verb_down() {
 		step "nothing to remove: $ip is not on $loopback and nothing adds it at boot."
 		return 0
 	fi
+	script=$(root_script down)
 	if [ "$dry_run" = yes ]; then
-		print_plan down
+		print_plan "$script"
 		return 0
 	fi
 	step "removing $ip from $loopback, and its boot job: every repo of this machine that uses the address is cut off."
 	announce down "$(os_steps_down)" "$(target alias) brings both back"
 	consent "cannot ask here whether others may lose $ip; nothing was changed. If they may: $(target alias-down) ARGS=--yes"
-	run_as_root down
+	run_as_root down "$script"
 	look
 	[ "$address" = missing ] || die 1 "$ip is still on $loopback: something else adds it. Run: $(target status)"
 	[ ! -e "$installed" ] || die 1 "$installed is still there. Run: $(target alias-down) again"
@@ -107,7 +109,7 @@ judge_job() {
 	wanted=$format
 	format_of "$(cat "$installed")"
 	job=older
-	if [ "$format" -gt "$wanted" ] || [ "$(cat "$ours")" = "$(cat "$installed")" ]; then
+	if [ "$format" -gt "$wanted" ] || [ "$(job_text)" = "$(cat "$installed" && printf .)" ]; then
 		job=ready
 		# At boot launchd ignores symbolic links and files that others can write. Root may write the folder as well.
 		[ ! -L "$installed" ] || job=older
@@ -272,14 +274,19 @@ announce() {
 
 # --- root -------------------------------------------------------------------------------------------------------------
 
+# job_text: prints our boot job as it will be installed, with a newline at its end, and a dot that keeps the newlines
+job_text() {
+	cat "$ours"
+	[ -z "$(tail -c 1 "$ours")" ] || printf '\n'
+	printf .
+}
+
 # root_script VERB: prints what root runs: how things are, the boot job's text, and the static part for this system
 root_script() {
 	# Only visible characters: nothing can hide a line of a plan from its reader, or end a text early.
 	[ -z "$(LC_ALL=C tr -d '\n\t -~' <"$ours" | tr '\000' '?')" ] || die 2 "$ours has control characters. Restore it from git"
-	# The dot keeps empty lines at the end.
-	text=$(cat "$ours" && printf .)
+	text=$(job_text)
 	text=${text%.}
-	case $text in *"$newline") ;; *) text=$text$newline ;; esac
 	case $newline$text in *"${newline}END_OF_FILE$newline"* | *"${newline}AS_ROOT$newline"*)
 		die 2 "$ours has a line that would end what root reads. Restore it from git"
 		;;
@@ -291,11 +298,10 @@ root_script() {
 	sed '/^# SPDX/d; /^# shellcheck/d' "$here/alias/root-$system.sh"
 }
 
-# print_plan VERB: prints what root runs as one command, ready to paste
+# print_plan SCRIPT: prints SCRIPT as one command for root, ready to paste
 print_plan() {
-	script=$(root_script "$1")
 	[ "$(id -u)" -eq 0 ] || printf 'sudo '
-	printf "/bin/sh -eu <<'AS_ROOT'\n%s\nAS_ROOT\n" "$script"
+	printf "/bin/sh -eu <<'AS_ROOT'\n%s\nAS_ROOT\n" "$1"
 }
 
 # can_ask: is there a person at a terminal?
@@ -313,9 +319,8 @@ consent() {
 	case $answer in [yY] | [yY][eE][sS]) agreed=yes ;; *) die 1 "nothing was changed" ;; esac
 }
 
-# run_as_root VERB: runs what print_plan prints, with at most one password; exits 1 or 4 when it cannot
+# run_as_root VERB SCRIPT: runs SCRIPT, for VERB, with at most one password; exits 1 or 4 when it cannot
 run_as_root() {
-	script=$(root_script "$1")
 	sudo='' ask='' code=0
 	if [ "$(id -u)" -ne 0 ]; then
 		sudo=/usr/bin/sudo
@@ -328,7 +333,7 @@ run_as_root() {
 	fi
 	trap 'explain_failure interrupted' INT
 	$sudo ${ask:+"$ask"} /bin/sh -eu <<AS_ROOT || code=$?
-$script
+$2
 AS_ROOT
 	trap - INT
 	case $code$ask in

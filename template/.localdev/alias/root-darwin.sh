@@ -46,20 +46,26 @@ if [ "$verb" = down ]; then
 fi
 [ "$address" = present ] || /sbin/ifconfig lo0 alias "$ip" netmask 255.255.255.255
 [ "$job" != ready ] || exit 0
-# The new file is complete before anything is taken away: on a full disk all stays as it was.
-# It is written, not copied: a copy would keep a quarantine attribute, and launchd refuses such a file. A job that launchd does
-# not load may have a file with a bad owner or mode: that one is written again, too.
-sweep
-umask 022
-boot_job >"$new"
-/usr/sbin/chown root:wheel "$new"
-/bin/chmod 0644 "$new"
+# Ours that launchd does not load may have a bad owner or mode: it is written again. Another project's newer job stays.
+is_newer=no
+[ "$job" != off ] || [ "$(boot_job)" = "$(/bin/cat "$installed")" ] || is_newer=yes
+# The new file is complete before anything is taken away: on a full disk all stays as it was. It is written, not copied: a copy
+# would keep a quarantine attribute, and launchd refuses such a file.
+if [ "$is_newer" = no ]; then
+	sweep
+	umask 022
+	boot_job >"$new"
+	/usr/sbin/chown root:wheel "$new"
+	/bin/chmod 0644 "$new"
+fi
 /bin/launchctl enable "system/$label"
 unload
-# Another project's run may have put a file there meanwhile, for example while this one waited for the password.
-now=''
-if [ -f "$installed" ] && [ ! -L "$installed" ]; then now=$(/usr/bin/cksum <"$installed"); fi
-case $now in '' | "$seen") /bin/mv -f "$new" "$installed" ;; esac
+if [ "$is_newer" = no ]; then
+	# Another project's run may have put a file there meanwhile, for example while this one waited for the password.
+	now=''
+	if [ -f "$installed" ] && [ ! -L "$installed" ]; then now=$(/usr/bin/cksum <"$installed"); fi
+	case $now in '' | "$seen") /bin/mv -f "$new" "$installed" ;; esac
+fi
 # Loading is the last step: a loaded job means that every earlier step succeeded.
 # bootstrap can say "5: Input/output error" while the old job is still going: only print tells.
 tries=10

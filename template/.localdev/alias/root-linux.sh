@@ -57,6 +57,8 @@ if [ "$verb" = down ]; then
 		/bin/rm -f "$link" "$installed"
 	fi
 	/bin/rm -rf "$run"
+	# The folders of other labels stay.
+	[ ! -d "${run%/*}" ] || [ -n "$(/bin/ls -A "${run%/*}")" ] || /bin/rmdir "${run%/*}"
 	exit
 fi
 if [ "$job" = unsupported ]; then

@@ -44,10 +44,14 @@ def write(repo: str, kind: str, contents: bytes) -> None:
 
 def remove(repo: str, kind: str) -> bool:
     """Forget what was written for `kind`; tell whether something was. Raises OSError."""
+    file = place(repo, kind)
     try:
-        os.remove(place(repo, kind))
+        os.remove(file)
     except FileNotFoundError:
         return False
+    # Nothing is left where nothing was.
+    with contextlib.suppress(OSError):
+        os.removedirs(os.path.dirname(file))
     return True
 
 
