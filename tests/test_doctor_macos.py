@@ -90,7 +90,8 @@ class DoctorsLaptop(Laptop):
         if update:
             self.put(self.rendered(**self.answers | {update[1]: update[2]}), REPO)
             fix = "make dev-alias"
-        done = self.sh(fix, cwd=REPO)
+        # Nobody sits at this terminal to say yes.
+        done = self.sh(fix.replace("make dev-alias", "sh .localdev/host-alias up --yes"), cwd=REPO)
         assert done.returncode == 0, done.stderr
 
     def well(self) -> "DoctorsLaptop":
