@@ -16,7 +16,7 @@ from laptop import DAEMONS, HOST_ALIAS, Laptop
 from needs import NIGHTLY, need_command, need_root
 from shells import SHELLS, called, shells
 
-VERBS = ("check", "plan", "up", "up", "check", "status", "down --dry-run", "down --yes", "down --yes", "check")
+VERBS = ("check", "plan", "up --yes", "up", "check", "status", "down --dry-run", "down --yes", "down --yes", "check")
 CODES = (3, 0, 0, 0, 0, 0, 0, 0, 0, 3)
 
 # Its arguments are the command: what it says and its exit code for each verb, and the addresses of lo afterwards.
@@ -116,7 +116,7 @@ def test_a_life_on_macos_is_the_same_when_the_shell_is_called(
 
 SCRIPTS = {
     "host-alias",
-    *(f"sh/{name}.sh" for name in ("common", "darwin", "job", "linux", "os")),
+    *(f"alias/{name}.sh" for name in ("common", "darwin", "linux", "root-darwin", "root-linux")),
 }
 
 
