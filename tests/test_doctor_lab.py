@@ -385,7 +385,7 @@ LINK = UNITS / "multi-user.target.wants" / UNIT.name
 UNIT_FAULTS = {
     "job.missing": (f"rm {UNIT} {LINK}", f"{UNIT} is missing", "make dev-alias"),
     "job.older": (
-        f"sed -i 's/format 2:/format 1:/' {UNIT}",
+        f"sed -i 's/format 3:/format 1:/' {UNIT}",
         f"{UNIT} is out of date",
         "make dev-alias",
     ),

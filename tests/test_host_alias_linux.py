@@ -725,21 +725,32 @@ def test_up_installs_enables_and_starts_a_unit_that_brings_the_address_back_at_b
 
 
 @pytest.mark.engine
-def test_the_guard_comes_back_when_nftables_empties_the_firewall_or_host_alias_sees_that_it_is_gone(
-    machine: Booted,
-) -> None:
-    machine.sh("systemctl start nftables")
-    try:
-        assert machine("up")[0] == 0
-        machine.sh("nft add table ip of_somebody_else; systemctl restart nftables")
-        assert "of_somebody_else" not in machine.sh("nft list ruleset")
-        assert GUARD in machine.sh("nft list ruleset")
-        assert machine("check") == (0, "", "")
-    finally:
-        machine.sh("systemctl stop nftables")
-    assert machine("check", user="nobody")[0] == 3
+def test_the_guard_outlives_every_flush_and_its_owners_death(machine: Booted) -> None:
     assert machine("up")[0] == 0
-    assert GUARD in machine.sh("nft list ruleset")
+    owned = f"table ip {LABEL}.own "
+    flushes = ["nft flush ruleset", *(f"systemctl {verb} nftables" for verb in ("start", "reload", "restart", "stop"))]
+    for flush in [*flushes, f"systemctl restart {LABEL}; nft flush ruleset", f"nft delete table ip {LABEL}"]:
+        machine.sh(f"nft add table ip of_somebody_else; {flush}")
+        assert owned in machine.sh("nft list ruleset"), flush
+        assert machine("check", user="nobody") == (0, "", ""), flush
+    assert machine.result("nft", "delete", "table", "ip", f"{LABEL}.own")[0] != 0
+    machine.sh(f"kill -9 $(systemctl show --property MainPID --value {LABEL})")
+    machine.until(f"nft list table ip {LABEL}.own && ip -o address show dev lo | grep -q {IP}/32")
+    machine.until("[ -s /run/host-alias/*/ready ]")
+    assert machine("check", user="nobody") == (0, "", "")
+
+
+@pytest.mark.engine
+def test_a_guard_that_cannot_start_leaves_no_address_and_no_loop(machine: Booted) -> None:
+    machine.sh("printf '#!/bin/sh\\nexit 1\\n' >/mnt/nft; chmod 755 /mnt/nft; mount --bind /mnt/nft /usr/sbin/nft")
+    try:
+        code, out, err = machine("up")
+        assert (code, out) == (1, "") and "a command failed" in err
+        assert machine.addresses() == ["127.0.0.1/8"]
+        assert machine.result("systemctl", "is-active", LABEL)[1] in ("inactive\n", "failed\n")
+    finally:
+        machine.sh("umount /usr/sbin/nft")
+    assert machine("up")[0] == 0 and machine.addresses() == ON
 
 
 @pytest.mark.engine
@@ -765,7 +776,7 @@ def test_the_rendered_unit_pleases_systemd(machine: Booted) -> None:
 @pytest.mark.engine
 @pytest.mark.parametrize(
     "change",
-    ["s/format 2:/format 1:/", "/host-alias format/d", "s/^ProtectHome.*//", "s/dev lo scope host/dev lo/"],
+    ["s/format 3:/format 1:/", "/host-alias format/d", "s/^ProtectHome.*//", "s/dev lo scope host/dev lo/"],
 )
 def test_an_older_or_edited_unit_is_replaced_and_restarted(machine: Booted, change: str) -> None:
     assert machine("up")[0] == 0
@@ -783,7 +794,7 @@ def test_an_older_or_edited_unit_is_replaced_and_restarted(machine: Booted, chan
 @pytest.mark.engine
 def test_a_newer_unit_is_left_alone_byte_for_byte(machine: Booted) -> None:
     assert machine("up")[0] == 0
-    machine.sh(f"sed -i 's/format 2:/format 12:/; $a # of the future' {UNIT}; systemctl daemon-reload")
+    machine.sh(f"sed -i 's/format 3:/format 12:/; $a # of the future' {UNIT}; systemctl daemon-reload")
     before = machine.sh(f"cat {UNIT}; stat -c '%i %Y' {UNIT}")
     assert machine("check") == (0, "", "")
     assert machine("up") == (0, "", "")
@@ -888,6 +899,9 @@ def test_a_user_with_a_real_sudo_needs_it_once(machine: Booted) -> None:
     machine.sh("echo 'nobody ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/nobody")
     try:
         code, out, err = machine("up", user="nobody")
+        assert (code, out) == (4, "") and err.endswith("If it may: sh .localdev/host-alias up --yes\n"), err
+        assert machine.addresses() == ["127.0.0.1/8"]
+        code, out, err = machine("up", "--yes", user="nobody")
         assert (code, out) == (0, ""), err
     finally:
         machine.sh("rm /etc/sudoers.d/nobody")
