@@ -163,7 +163,8 @@ def show_guard(label: str) -> str:
 
 def is_guarded(ip: str) -> bool:
     """Tell whether a rule for `ip` drops what comes in, or everything is dropped that no rule lets in; only for root."""
-    rules = run("nft", "list", "ruleset").out
+    # Tables for ARP and bridges have hooks of the same names.
+    rules = "\n".join(re.findall(r"^table (?:ip|inet) .*?^\}", run("nft", "list", "ruleset").out, re.M | re.S))
     one = re.escape(ip)
     ours = rf"hook prerouting [^}}]*ip daddr (!= {one} return|\{{[^}}]*\b{one}\b[^}}]*\}} drop|{one} drop)"
     if re.search(ours, rules) or f"-d {ip}/32 -j host-alias-" in run("iptables", "-t", "raw", "-S", "PREROUTING").out:
@@ -243,6 +244,6 @@ def _closed_chain() -> str:
     }
     for chain in (entry["chain"] for entry in objects if "chain" in entry):
         key = (chain["family"], chain["table"], chain["name"])
-        if chain.get("hook") == "input" and (chain.get("policy") == "drop" or key in refusing):
+        if key[0] in ("ip", "inet") and chain.get("hook") == "input" and (chain.get("policy") == "drop" or key in refusing):
             return " ".join(key)
     return ""
