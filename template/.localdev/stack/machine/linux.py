@@ -244,6 +244,7 @@ def _closed_chain() -> str:
     }
     for chain in (entry["chain"] for entry in objects if "chain" in entry):
         key = (chain["family"], chain["table"], chain["name"])
-        if key[0] in ("ip", "inet") and chain.get("hook") == "input" and (chain.get("policy") == "drop" or key in refusing):
+        is_closed = chain.get("policy") == "drop" or key in refusing
+        if key[0] in ("ip", "inet") and chain.get("hook") == "input" and is_closed:
             return " ".join(key)
     return ""
