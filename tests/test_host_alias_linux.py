@@ -729,7 +729,7 @@ def test_the_guard_outlives_every_flush_and_its_owners_death(machine: Booted) ->
     assert machine("up")[0] == 0
     owned = f"table ip {LABEL}.own "
     flushes = ["nft flush ruleset", *(f"systemctl {verb} nftables" for verb in ("start", "reload", "restart", "stop"))]
-    for flush in [*flushes, f"systemctl restart {LABEL}; nft flush ruleset", f"nft delete table ip {LABEL}"]:
+    for flush in [f"nft delete table ip {LABEL}", *flushes, f"systemctl restart {LABEL}; nft flush ruleset"]:
         machine.sh(f"nft add table ip of_somebody_else; {flush}")
         assert owned in machine.sh("nft list ruleset"), flush
         assert machine("check", user="nobody") == (0, "", ""), flush
