@@ -165,8 +165,9 @@ def is_guarded(ip: str) -> bool:
     """Tell whether a rule for `ip` drops what comes in, or everything is dropped that no rule lets in; only for root."""
     # Tables for ARP and bridges have hooks of the same names.
     rules = "\n".join(re.findall(r"^table (?:ip|inet) .*?^\}", run("nft", "list", "ruleset").out, re.M | re.S))
-    one = re.escape(ip)
-    ours = rf"hook prerouting [^}}]*ip daddr (!= {one} return|\{{[^}}]*\b{one}\b[^}}]*\}} drop|{one} drop)"
+    ours = r"hook prerouting [^}]*ip daddr (!= IP return|\{[^}]*\bIP\b[^}]*\} drop|IP drop)".replace(
+        "IP", re.escape(ip)
+    )
     if re.search(ours, rules) or f"-d {ip}/32 -j host-alias-" in run("iptables", "-t", "raw", "-S", "PREROUTING").out:
         return True
     # A chain is closed by its policy, or, as firewalld's is, by its last rule.
@@ -232,11 +233,13 @@ def _closed_chain() -> str:
         chain = r"^\s*table\s+(\w+)\s+(\w+)\s*\{(?:(?!^\s*table).)*?chain\s+(\w+)\s*\{[^}]*hook input"
         found = re.search(chain, contents("/etc/nftables.conf"), re.M | re.S)
         return " ".join(found.groups()) if found else ""
-    # The rules that are in force only root sees.
+    # The rules that are in force only root sees. nft 1.0.6 crashes while it writes JSON of a table that a process owns.
+    tables = re.findall(r"^table (ip|inet) (\S+)(?<![.]own)$", run("nft", "list", "tables").out, re.M)
     try:
-        objects = json.loads(run("nft", "-j", "list", "ruleset").out)["nftables"]
-    except (ValueError, KeyError):
+        said = [json.loads(run("nft", "-j", "list", "table", *table).out) for table in tables]
+    except ValueError:
         return ""
+    objects = [entry for table in said for entry in table.get("nftables", [])]
     refusing = {
         (rule["family"], rule["table"], rule["chain"])
         for rule in (entry["rule"] for entry in objects if "rule" in entry)
@@ -244,7 +247,6 @@ def _closed_chain() -> str:
     }
     for chain in (entry["chain"] for entry in objects if "chain" in entry):
         key = (chain["family"], chain["table"], chain["name"])
-        is_closed = chain.get("policy") == "drop" or key in refusing
-        if key[0] in ("ip", "inet") and chain.get("hook") == "input" and is_closed:
+        if chain.get("hook") == "input" and (chain.get("policy") == "drop" or key in refusing):
             return " ".join(key)
     return ""
