@@ -155,20 +155,17 @@ def owns_guard(label: str) -> bool:
 
 def show_guard(label: str) -> str:
     """Return the command by which root sees the guard of the boot job `label`."""
-    tool = guard_tool()
-    return (
-        f"sudo /usr/sbin/nft list table ip {label}" if tool.endswith("nft") else f"sudo {command('iptables')} -t raw -S"
-    )
+    nft = guard_tool().endswith("nft")
+    return f"sudo /usr/sbin/nft list table ip {label}" if nft else f"sudo {command('iptables')} -t raw -S"
 
 
 def is_guarded(ip: str) -> bool:
     """Tell whether a rule for `ip` drops what comes in, or everything is dropped that no rule lets in; only for root."""
     # Tables for ARP and bridges have hooks of the same names.
     rules = "\n".join(re.findall(r"^table (?:ip|inet) .*?^\}", run("nft", "list", "ruleset").out, re.M | re.S))
-    ours = r"hook prerouting [^}]*ip daddr (!= IP return|\{[^}]*\bIP\b[^}]*\} drop|IP drop)".replace(
-        "IP", re.escape(ip)
-    )
-    if re.search(ours, rules) or f"-d {ip}/32 -j host-alias-" in run("iptables", "-t", "raw", "-S", "PREROUTING").out:
+    ours = r"hook prerouting [^}]*ip daddr (!= IP return|\{[^}]*\bIP\b[^}]*\} drop)"
+    raw = run("iptables", "-t", "raw", "-S", "PREROUTING").out
+    if re.search(ours.replace("IP", re.escape(ip)), rules) or f"-d {ip}/32 -j host-alias-" in raw:
         return True
     # A chain is closed by its policy, or, as firewalld's is, by its last rule.
     last = r"(?:(?!\n\t\}).)*\n\t\t(?:counter packets \d+ bytes \d+ )?(?:drop|reject)\b[^\n]*\n\t\}"
